@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people ask of the control plane. Each command is signed by an operator and carries a single-use challenge.
 
-The challenge, fetched with `Hello`, makes a recorded command worthless: replaying `arm` after a disarm is refused.
-A halt is not a command but a `Stop` message: stopping needs no challenge and no ledger.
+The challenge, fetched beforehand, makes a recorded command worthless: a replay is refused. A halt is not a command but
+a `Stop` message (of any scope, flag tokens included): stopping needs no challenge and no ledger. Opening stages, fencing
+and arming are the rollout's own steps once k of n approved, so nobody orders them by hand.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from firecurtain.wire.messages import Hex, Id, Name, Text, Token, Version
+from firecurtain.wire.messages import Id, Name, Text, Version
 
 Envelope = Annotated[bytes, Meta(max_length=60_000)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -49,26 +50,6 @@ class ApproveRelease(Body, frozen=True):
     envelope: Envelope
 
 
-class OpenStage(Body, frozen=True):
-    """Call the nodes of a stage: from now on they get permits for this release only."""
-
-    release: Hex
-    stage: Name
-
-
-class Arm(Body, frozen=True):
-    """Arm the release's flags: fence what does not declare them, wait, then append."""
-
-    release: Hex
-
-
-class Disarm(Body, frozen=True):
-    """Stop flag tokens."""
-
-    tokens: Annotated[tuple[Token, ...], Meta(min_length=1, max_length=64)]
-    reason: Text
-
-
 class LiftStops(Body, frozen=True):
     """A lift envelope signed by k of n people that names stop ids."""
 
@@ -79,7 +60,7 @@ class Status(Body, frozen=True):
     """Report the fleet as the control plane sees it; the reply's detail is JSON."""
 
 
-AnyBody = EnrolNode | ExcludeNode | ProposeRelease | ApproveRelease | OpenStage | Arm | Disarm | LiftStops | Status
+AnyBody = EnrolNode | ExcludeNode | ProposeRelease | ApproveRelease | LiftStops | Status
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
