@@ -2,8 +2,8 @@
 """What people ask of the control plane. Each command is signed by an operator and carries a single-use challenge.
 
 The challenge, fetched beforehand, makes a recorded command worthless: a replay is refused. A halt is not a command but
-a `Stop` message (of any scope, flag tokens included): stopping needs no challenge and no ledger. Opening stages, fencing
-and arming are the rollout's own steps once k of n approved, so nobody orders them by hand.
+a `Stop` message (of any scope, flag tokens included): stopping needs no challenge and no ledger. Opening stages,
+fencing and arming are the rollout's own steps once k of n approved, so nobody orders them by hand.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Token = Annotated[str, Meta(pattern="^fc1-[0-9A-HJKMNP-TV-Z]{12}$")]
 ScopeText = Annotated[str, Meta(max_length=100)]
 Text = Annotated[str, Meta(max_length=500)]
-Count = Annotated[int, Meta(ge=0, lt=2**63)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Version = Literal[1]
 StopKind = Literal["halt", "trip", "fence", "disarm"]
 
