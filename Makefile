@@ -33,7 +33,7 @@ check: .venv/dev.stamp
 	$(IN_VENV) -m mypy
 	.venv/bin/lint-imports
 	$(IN_VENV) -m tools.tidy
-	$(IN_VENV) -m pytest -q --doctest-modules src $(FAST)
+	$(IN_VENV) -m pytest -q --doctest-modules src tools $(FAST)
 
 bench: .venv/dev.stamp
 	$(IN_VENV) -m bench

@@ -17,7 +17,12 @@ LICENSED_SUFFIXES = (".py", ".c", ".h", ".sh", "Makefile", ".ci/run", "pyproject
 # Written apart so that this file does not find itself.
 MACHINE_PATH = re.compile(r"(?<![\w.<>~-])/(?:home|root|Users|work)" r"/[\w.-]+")
 REGISTRY = re.compile(
-    r"py" r"pi\.(?:org|python)|python" r"hosted|https?:/" r"/[^\s\"']*/simple\b|--(?:extra-)?index" r"-url[ =]\S*/"
+    r"py"
+    r"pi\.(?:org|python)|python"
+    r"hosted"
+    r"|https?:/"
+    r"/\S*/simple/?(?=[\s\"']|$)|--(?:extra-)?index"
+    r"-url[ =]\S*/"
 )
 LONGEST_TEXT_BYTES = 2_000_000  # a larger file is data; reading it all would cost more than the rule is worth
 
