@@ -9,12 +9,12 @@ Source: 03-protocol "Messages".
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-VERSION = 1
+VERSION: Final = 1
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
