@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The issuer: signs each service's beacon every 200 ms, and at once when content changes or a stop comes.
+
+Order is everything here. It reads its clock FIRST, then its fsynced stops, then signs: a stop that was durable before
+the reading stands in the beacon, so whoever counts age from that reading cannot outlive the stop. It narrows in memory,
+fsyncs, and only then casts. Its task awaits nothing but the cast: no append, no database, no HTTP. When its latch
+cannot be written, or nodes remember stops that it does not, it signs no beacon and no answer: silence stops the fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from firecurtain.bus.port import Unavailable
+from firecurtain.control.clock import IssuerClock
+from firecurtain.control.latch import Latch, LatchedStop, latch_stop
+from firecurtain.control.widen import select_stops
+from firecurtain.terms import FirecurtainError, Scope
+from firecurtain.wire import subjects
+from firecurtain.wire.frame import encode_frame
+from firecurtain.wire.keys import Signer
+from firecurtain.wire.messages import (
+    VERSION,
+    AllowedRelease,
+    Answer,
+    Attest,
+    Beacon,
+    Reply,
+    Stop,
+    StopEntry,
+    StopKind,
+    compute_content_digest,
+)
+
+PERIOD_S = 0.2
+"""p of 03-protocol: a quarter of a second less would cost a signature more; d is more than seven periods."""
+
+REMEMBERED_MAX = 1024
+"""Stops that nodes remember and we do not; more than these cannot make the issuer more silent than it is."""
+
+Cast = Callable[[str, bytes], Awaitable[None]]
+
+_log = structlog.get_logger("firecurtain.issuer")
+
+
+class IssuerSilentError(FirecurtainError):
+    """The issuer may sign nothing now."""
+
+    code = "issuer-silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the ledger lets the nodes of one service do, named by its place and digest."""
+
+    epoch: int
+    seq: int
+    digest: str
+    allowed: tuple[AllowedRelease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What the ledger last told the issuer. Replaced as a whole, never changed."""
+
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    recorded: Mapping[bytes, StopEntry] = field(default_factory=dict)
+    lifted: frozenset[bytes] = frozenset()
+    service_of: Mapping[str, str] = field(default_factory=dict)
+
+
+class Issuer:
+    """One issuer of one fleet. `draw_id` gives 16 random bytes; `cast` sends to whoever listens."""
+
+    def __init__(
+        self,
+        fleet: str,
+        signer: Signer,
+        clock: IssuerClock,
+        latch: Latch,
+        cast: Cast,
+        draw_id: Callable[[], bytes],
+        max_age_ms: int,
+    ) -> None:
+        self.fleet = fleet
+        self.clock = clock
+        self.latch = latch
+        self._signer = signer
+        self._cast = cast
+        self._draw_id = draw_id
+        self._max_age_ms = max_age_ms
+        self._grants = Grants()
+        self._in_force: dict[bytes, StopEntry] = {}
+        self._remembered: dict[bytes, str] = {}
+        self._changed = asyncio.Event()
+        self._is_connected = True
+        self._refresh()
+
+    # Grants and stops in force
+
+    def adopt(self, grants: Grants) -> None:
+        """Take over what the ledger says now, and have it signed at once."""
+        self._grants = grants
+        self._refresh()
+        self._widen()
+        self._changed.set()
+
+    def in_force(self) -> Mapping[bytes, StopEntry]:
+        """Every stop this issuer knows and nobody lifted."""
+        return self._in_force
+
+    def is_known(self, stop_id: bytes) -> bool:
+        """Whether this id is in H or in L."""
+        return stop_id in self.latch.stops or stop_id in self._grants.recorded or stop_id in self._grants.lifted
+
+    def add(self, frame: bytes) -> LatchedStop:
+        """Narrow, then fsync. The frame's signature must have been verified. A known id keeps its first durability.
+
+        Raises: LatchError: held in memory, not durable; this issuer is silent from now on.
+        """
+        stop = latch_stop(frame, self.clock.read_ns(), self.clock.clock_id)
+        try:
+            self.latch.add(stop)
+        finally:
+            self._refresh()
+        self._widen()
+        return self.latch.stops[stop.entry.id]
+
+    def make_stop(self, kind: StopKind, scope: Scope, reason: str, stop_id: bytes) -> bytes:
+        """Sign a stop of our own: a fence, a disarm, an exclusion or a widening. It is not latched yet."""
+        entry = StopEntry(stop_id, kind, str(scope), reason)
+        return encode_frame(Stop(VERSION, self.fleet, entry, self.clock.read_utc_ms()), self._signer)
+
+    def note_remembered(self, node: str, ids: tuple[bytes, ...]) -> None:
+        """A node attests these stops as latched. One that we do not know means that our latch lost it: be silent."""
+        unknown = [stop_id for stop_id in ids if not self.is_known(stop_id)]
+        for stop_id in unknown:
+            if stop_id in self._remembered or len(self._remembered) >= REMEMBERED_MAX:
+                continue
+            self._remembered[stop_id] = node
+            _log.error("a node remembers a stop that we do not", node=node, stop=stop_id.hex(), silence=self.silence)
+
+    @property
+    def silence(self) -> str:
+        """Why nothing may be signed now; empty when signing is allowed."""
+        if self.latch.error is not None:
+            return str(self.latch.error)
+        if self._remembered:
+            stop_id, node = next(iter(self._remembered.items()))
+            return (
+                f"{len(self._remembered)} stops are remembered by nodes but not here, first {stop_id.hex()} on {node}. "
+                "Restore the stop file, send the stops again, or lift these ids with k of n."
+            )
+        return ""
+
+    def _refresh(self) -> None:
+        known = {**self._grants.recorded, **{key: stop.entry for key, stop in self.latch.stops.items()}}
+        self._in_force = {key: entry for key, entry in known.items() if key not in self._grants.lifted}
+        self._remembered = {key: node for key, node in self._remembered.items() if not self.is_known(key)}
+
+    def _widen(self) -> None:
+        for service in sorted(self._grants.contents):
+            listed, is_covered = select_stops(self._in_force.values(), service, self._grants.service_of)
+            if not is_covered:
+                reason = f"widened: {len(listed)} narrower stops fill a beacon"
+                self.add(self.make_stop("halt", Scope("service", service), reason, self._draw_id()))
+
+    # Signing
+
+    def compute_beacon(self, service: str) -> bytes:
+        """Sign one beacon. Raises: IssuerSilentError, KeyError: no grants for this service."""
+        self._check_may_sign()
+        signed_ns = self.clock.read_ns()  # first: a stop durable before this moment must stand below
+        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)
+        content = self._grants.contents[service]
+        beacon = Beacon(
+            version=VERSION,
+            fleet=self.fleet,
+            service=service,
+            clock_id=self.clock.clock_id,
+            signed_ns=signed_ns,
+            issued_utc_ms=self.clock.read_utc_ms(),
+            max_age_ms=self._max_age_ms,
+            ledger_epoch=content.epoch,
+            ledger_seq=content.seq,
+            content=content.digest,
+            allowed=content.allowed,
+            stops=stops,
+        )
+        return encode_frame(beacon, self._signer)
+
+    def compute_answer(self, attest: Attest, accepted: str, lifts: tuple[bytes, ...]) -> bytes:
+        """Sign the answer to one attest, with our clock as it is now. Raises: IssuerSilentError."""
+        self._check_may_sign()
+        answer = Answer(
+            version=VERSION,
+            fleet=self.fleet,
+            node=attest.node,
+            session=attest.session,
+            nonce=attest.nonce,
+            accepted=accepted,
+            clock_id=self.clock.clock_id,
+            clock_ns=self.clock.read_ns(),
+            lifts=lifts,
+        )
+        return encode_frame(answer, self._signer)
+
+    def compute_reply(self, reply: Reply) -> bytes:
+        """Sign a reply to a person: it grants nothing, so it is signed in silence too, and says why."""
+        return encode_frame(reply, self._signer)
+
+    def _check_may_sign(self) -> None:
+        if silence := self.silence:
+            raise IssuerSilentError(silence)
+
+    # Casting
+
+    async def cast_now(self) -> None:
+        """Sign and send every service's beacon. A lost connection or a silence is told once, not at every beacon."""
+        for service in sorted(self._grants.contents):
+            try:
+                await self._cast(subjects.beacon(self.fleet, service), self.compute_beacon(service))
+            except (Unavailable, IssuerSilentError) as error:
+                self._tell(error)
+                return
+        self._tell(None)
+
+    async def run(self) -> None:
+        """Cast for ever. Beacons follow at once when something changed, else after one period."""
+        while True:
+            self._changed.clear()
+            await self.cast_now()
+            try:
+                await asyncio.wait_for(self._changed.wait(), PERIOD_S)
+            except TimeoutError:
+                continue
+
+    def _tell(self, error: FirecurtainError | None) -> None:
+        if error is not None and self._is_connected:
+            _log.error("no beacon goes out", code=error.code, error=str(error))
+        if error is None and not self._is_connected:
+            _log.info("beacons go out again")
+        self._is_connected = error is None
+
+
+def make_content(epoch: int, seq: int, service: str, allowed: tuple[AllowedRelease, ...]) -> Content:
+    """Name the grants of one service by their digest."""
+    return Content(epoch, seq, compute_content_digest(epoch, seq, service, allowed), allowed)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the issuer signs: every stop durable before it read its clock, and nothing when it may have forgotten one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from firecurtain.control.issuer import Grants, Issuer, IssuerSilentError
+from firecurtain.control.latch import Latch, LatchError, create_latch, open_latch
+from firecurtain.terms import mint_token
+from firecurtain.wire.frame import decode_frame
+from firecurtain.wire.keys import Ed25519Signer
+from firecurtain.wire.messages import STOPS_PER_BEACON_MAX, Beacon, StopEntry
+from support.mutants import load_mutant
+
+MakeStop = Callable[..., bytes]
+MakeIssuer = Callable[..., Issuer]
+
+
+@pytest.fixture
+def read(issuer_key: Ed25519Signer) -> Callable[[bytes], Beacon]:
+    return lambda frame: decode_frame(Beacon, frame, {issuer_key.keyid: issuer_key.public}).message
+
+
+def get_ids(beacon: Beacon) -> set[bytes]:
+    return {entry.id for entry in beacon.stops}
+
+
+def test_a_stop_stands_in_the_very_next_beacon(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon]
+) -> None:
+    issuer = make_issuer()
+    assert get_ids(read(issuer.compute_beacon("smars"))) == set()
+    stop = issuer.add(make_stop(b"a" * 16))
+    beacon = read(issuer.compute_beacon("smars"))
+    assert get_ids(beacon) == {b"a" * 16}
+    assert stop.durable_ns < beacon.signed_ns
+    assert beacon.clock_id == stop.clock_id
+
+
+def misses_a_durable_stop(issuer: Issuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], clock: object) -> bool:
+    """A stop becomes durable between the issuer's two steps; its beacon may not be signed later and lack the stop."""
+    durable_ns: list[int] = []
+
+    def stop_between() -> None:
+        clock.on_reading = lambda: None  # type: ignore[attr-defined]
+        durable_ns.append(issuer.add(make_stop(b"a" * 16)).durable_ns)
+
+    clock.on_reading = stop_between  # type: ignore[attr-defined]
+    beacon = read(issuer.compute_beacon("smars"))
+    return beacon.signed_ns >= durable_ns[0] and b"a" * 16 not in get_ids(beacon)
+
+
+def test_the_clock_is_read_before_the_stops(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], hand_clock: object
+) -> None:
+    assert not misses_a_durable_stop(make_issuer(), make_stop, read, hand_clock)
+
+
+def test_an_issuer_that_reads_its_clock_after_the_stops_is_caught(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], hand_clock: object
+) -> None:
+    mutant = load_mutant(
+        "firecurtain.control.issuer",
+        "        signed_ns = self.clock.read_ns()  # first: a stop durable before this moment must stand below\n"
+        "        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)\n",
+        "        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)\n"
+        "        signed_ns = self.clock.read_ns()\n",
+    )
+    assert misses_a_durable_stop(make_issuer(mutant.Issuer), make_stop, read, hand_clock)
+
+
+def test_a_restarted_issuer_signs_the_stops_of_its_latch(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], tmp_path: Path
+) -> None:
+    make_issuer().add(make_stop(b"a" * 16))
+    again, _ = open_latch(tmp_path / "latch")
+    assert get_ids(read(make_issuer(own_latch=again).compute_beacon("smars"))) == {b"a" * 16}
+    again.close()
+
+
+def test_an_issuer_restarted_without_its_latch_is_silenced_by_the_first_node_that_remembers(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], tmp_path: Path
+) -> None:
+    """Mutant of 03-protocol: the latch is gone, the ledger never got the stop; a node still has it."""
+    make_issuer().add(make_stop(b"a" * 16))
+    create_latch(tmp_path / "empty")
+    empty, _ = open_latch(tmp_path / "empty")
+    forgetful = make_issuer(own_latch=empty)
+    forgetful.note_remembered("host-1", (b"a" * 16,))
+    with pytest.raises(IssuerSilentError, match="host-1"):
+        forgetful.compute_beacon("smars")
+    forgetful.add(make_stop(b"a" * 16))
+    assert get_ids(read(forgetful.compute_beacon("smars"))) == {b"a" * 16}
+    empty.close()
+
+
+def test_lifting_an_unknown_id_ends_the_silence_it_caused(
+    make_issuer: MakeIssuer, grants: Callable[..., Grants]
+) -> None:
+    issuer = make_issuer()
+    issuer.note_remembered("host-1", (b"a" * 16,))
+    assert issuer.silence
+    issuer.adopt(grants(lifted=frozenset({b"a" * 16})))
+    assert not issuer.silence
+
+
+def test_a_lift_adds_to_the_lifted_and_a_replayed_stop_stays_lifted(
+    make_issuer: MakeIssuer, make_stop: MakeStop, grants: Callable[..., Grants]
+) -> None:
+    issuer = make_issuer()
+    entry = issuer.add(make_stop(b"a" * 16)).entry
+    issuer.adopt(grants(recorded=(entry,), lifted=frozenset({b"a" * 16})))
+    assert not issuer.in_force()
+    issuer.add(make_stop(b"a" * 16))
+    assert not issuer.in_force()
+
+
+def test_a_stop_only_the_ledger_remembers_is_signed_too(
+    make_issuer: MakeIssuer, grants: Callable[..., Grants], read: Callable[[bytes], Beacon]
+) -> None:
+    issuer = make_issuer()
+    issuer.adopt(grants(recorded=(StopEntry(b"a" * 16, "halt", "node:host-1", ""),)))
+    assert get_ids(read(issuer.compute_beacon("smars"))) == {b"a" * 16}
+
+
+def test_after_a_failed_fsync_nothing_is_signed(
+    make_issuer: MakeIssuer, make_stop: MakeStop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = make_issuer()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(LatchError):
+        issuer.add(make_stop(b"a" * 16))
+    assert b"a" * 16 in issuer.in_force()
+    with pytest.raises(IssuerSilentError, match="No space left"):
+        issuer.compute_beacon("smars")
+
+
+def test_more_stops_than_a_beacon_carries_stop_the_whole_service(
+    make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], latch: Latch
+) -> None:
+    issuer = make_issuer()
+    for number in range(1000, 1000 + STOPS_PER_BEACON_MAX + 1):
+        issuer.add(make_stop(number.to_bytes(16, "big"), f"token:{mint_token(number)}", "x" * 500))
+    beacon = read(issuer.compute_beacon("smars"))
+    assert beacon.stops[0].scope == "service:smars"
+    assert "widened" in beacon.stops[0].reason
+    assert beacon.stops[0].id in latch.stops, "the widening is a stop like any other: durable, lifted by k of n"
+
+
+async def test_a_change_is_cast_at_once_not_after_the_period(
+    make_issuer: MakeIssuer, grants: Callable[..., Grants], sent: list[tuple[str, bytes]]
+) -> None:
+    issuer = make_issuer()
+    casting = asyncio.create_task(issuer.run())
+    await asyncio.sleep(0)
+    before = len(sent)
+    issuer.adopt(grants())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(sent) > before
+    casting.cancel()
