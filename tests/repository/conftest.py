@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tools.tidy.tree import Finding, Tree, read_tree
 
 HEAD = '# SPDX-License-Identifier: Apache-2.0\n"""A module. It does nothing else."""\n'

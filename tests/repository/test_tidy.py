@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tools.tidy import dead, order, prose, purity, rooms
 
 if TYPE_CHECKING:
     from conftest import Plant
 
+HEAD = '# SPDX-License-Identifier: Apache-2.0\n"""A module."""\n'
 DOMAIN = "src/firecurtain/domain/fault.py"
 
 
@@ -58,6 +60,12 @@ def test_an_edge_that_the_table_names_is_open(plant: Plant) -> None:
 def test_a_room_that_is_not_in_the_table_may_not_exist(plant: Plant) -> None:
     plant.module("utils/helpers.py", "")
     assert any("room 'utils' is not in the table" in finding for finding in plant.ask(rooms.find_forbidden_edges))
+
+
+def test_a_folder_that_is_no_package_cannot_hide_from_the_rules(plant: Plant) -> None:
+    plant.write("src/firecurtain/domain/hidden/fault.py", f"{HEAD}import time\n")
+    (finding,) = plant.ask(rooms.find_files_outside_rooms)
+    assert finding.startswith("src/firecurtain/domain/hidden/fault.py:1: stands in no package of ours")
 
 
 @pytest.mark.parametrize(
@@ -188,12 +196,13 @@ def test_a_file_that_only_its_test_imports_is_found(plant: Plant) -> None:
     assert len(plant.ask(dead.find_dead_files)) == 1
 
 
-def test_a_module_started_by_its_name_and_an_artifact_are_alive(plant: Plant) -> None:
-    plant.module("rehearsal/venue.py", "")
-    plant.module("rehearsal/start.py", "COMMAND = ['-m', 'firecurtain.rehearsal.venue']\n")
+def test_a_module_started_or_copied_by_its_name_is_alive(plant: Plant) -> None:
+    plant.module("rehearsal/venue.py", "def main(): return 1\n")
+    plant.module("rehearsal/artifacts/start_old.py", "def main(): return 1\n")
+    plant.module("rehearsal/start.py", "COMMAND = ['-m', 'firecurtain.rehearsal.venue', 'start_old.py']\n")
     plant.module("cli/main.py", "from firecurtain.rehearsal import start\nfrom firecurtain.domain import state\n")
-    plant.write("src/firecurtain/rehearsal/artifacts/old/router.py", "def power_peg(): return 1\n")
     assert plant.ask(dead.find_dead_files) == []
+    assert not any(" main:" in finding for finding in plant.ask(dead.find_unused_names))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tools.tidy import dead, order, prose, purity, rooms
 from tools.tidy.tree import read_tree
 
 RULES = (
+    rooms.find_files_outside_rooms,
     rooms.find_forbidden_edges,
     rooms.find_forbidden_packages,
     purity.find_impurity,

@@ -2,8 +2,8 @@
 """Files nobody imports and names nobody uses: our own control 3, on ourselves.
 
 A use counts when it stands in src, tools or bench; a name that only tests use is dead code with a test. Names are
-followed through imports and through the re-exports of a package's __init__. Methods and fields are not looked at, and
-a use in a folder of data (an artifact of a rehearsal) counts for nothing.
+followed through imports and through the re-exports of a package's __init__. A module may also be started or copied by
+its name: a string that equals it keeps the module and its main() alive. Methods and fields are not looked at.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Uses:
 def find_dead_files(tree: Tree) -> Iterator[Finding]:
     """A module that no other file imports, no command starts and nobody can run by itself."""
     uses = collect_uses(tree)
-    entries = {script.partition(":")[0] for script in tree.scripts} | uses.texts
+    entries = {script.partition(":")[0] for script in tree.scripts}
     for source in find_living_code(tree):
-        is_entry = source.module in entries or source.path.endswith("__main__.py") or has_main_block(source)
+        is_entry = source.module in entries or is_named(source, uses) or has_main_block(source)
         is_imported = any(name == source.module or name.startswith(f"{source.module}.") for name in uses.names)
         if source.module and not source.is_package and not is_entry and not is_imported:
             yield source.finding(1, "nobody imports this module and no command starts it: delete it")
@@ -48,6 +48,7 @@ def find_unused_names(tree: Tree) -> Iterator[Finding]:
     """A module-level name that no code in src, tools or bench refers to."""
     uses = collect_uses(tree)
     entries = {script.replace(":", ".") for script in tree.scripts}
+    entries |= {f"{source.module}.main" for source in tree.sources if is_named(source, uses)}
     dead = {finding.path for finding in find_dead_files(tree)}  # said once already
     for source in find_living_code(tree):
         if not source.module or source.path in dead:
@@ -64,8 +65,16 @@ def find_living_code(tree: Tree) -> Iterator[Source]:
     return (source for source in tree.sources if not source.path.startswith("tests/"))
 
 
+def is_named(source: Source, uses: Uses) -> bool:
+    """Whether some string is the module's dotted name (`python -m`) or its file name (copied into an artifact)."""
+    return source.module in uses.texts or source.path.rpartition("/")[2] in uses.texts - {"__init__.py"}
+
+
 def has_main_block(source: Source) -> bool:
-    return any(isinstance(node, ast.If) and "__main__" in ast.dump(node.test) for node in source.syntax.body)
+    """Whether Python can run the module by itself."""
+    return source.path.endswith("__main__.py") or any(
+        isinstance(node, ast.If) and "__main__" in ast.dump(node.test) for node in source.syntax.body
+    )
 
 
 def find_definitions(source: Source) -> Iterator[tuple[str, Definition]]:

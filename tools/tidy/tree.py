@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One Python file. `module` is its dotted name, or "" for a script or data file outside every package."""
+    """One Python file. `module` is its dotted name, or "" for a file outside every package."""
 
     path: str
     module: str
@@ -97,9 +97,7 @@ def read_source(root: Path, name: str, present: set[str]) -> Source:
 
 
 def compute_module(name: str, present: set[str]) -> str:
-    """The dotted name, when every folder on the way is a package.
-
-    A folder without __init__.py inside src holds data, such as the artifacts of a rehearsal, and no module of ours.
+    """The dotted name, when every folder on the way is a package; else "".
 
     >>> compute_module("src/a/b.py", {"src/a/__init__.py", "src/a/b.py"}), compute_module("src/a/b.py", {"src/a/b.py"})
     ('a.b', '')
