@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`firecurtain rehearse knight` without its command line: run, show, and say how it ended.
+
+Progress goes to standard error, the table or the JSON object to standard output, so that `--json` prints one object
+and nothing else. Exit codes: 0 every claim held, 1 an arm broke its claim, 2 the rehearsal could not be carried out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.live import Live
+
+from firecurtain.rehearsal.knight.ledgers import RehearsalError
+from firecurtain.rehearsal.knight.report import format_json, format_pids, format_progress, print_result
+from firecurtain.rehearsal.knight.runner import Options, Progress, run_rehearsal
+
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+
+def rehearse(options: Options, *, as_json: bool) -> int:
+    """Run the rehearsal for a person or a program. Returns the exit code; call it from the main thread."""
+    words = Console(stderr=True)
+    try:
+        with _interruptible(), _show_progress(words) as observe:
+            result = run_rehearsal(options, observe)
+    except RehearsalError as error:
+        words.print(f"{error.code}: {error}", style="bold red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        words.print("interrupted; every process of the rehearsal is ended")
+        return INTERRUPTED
+    if as_json:
+        sys.stdout.write(format_json(result) + "\n")
+        for name, broken in result.broken.items():
+            for claim in broken:
+                words.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False)
+    else:
+        print_result(result, Console())
+    return 0 if result.holds else 1
+
+
+@contextlib.contextmanager
+def _show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """One living line on a terminal; elsewhere one line per arm with the process ids."""
+    shown: set[str] = set()
+    # No refresh thread: children are started between two refreshes, and a fork beside a thread is asking for trouble.
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def observe(progress: Progress) -> None:
+            if progress.arm not in shown:
+                shown.add(progress.arm)
+                console.print(format_pids(progress), highlight=False)
+            if console.is_terminal:
+                live.update(format_progress(progress), refresh=True)
+
+        yield observe
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends a rehearsal as Ctrl-C does: through every `finally`."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
