@@ -66,8 +66,10 @@ def find_living_code(tree: Tree) -> Iterator[Source]:
 
 
 def is_named(source: Source, uses: Uses) -> bool:
-    """Whether some string is the module's dotted name (`python -m`) or its file name (copied into an artifact)."""
-    return source.module in uses.texts or source.path.rpartition("/")[2] in uses.texts - {"__init__.py"}
+    """Whether some string is the module's dotted name (`python -m`) or the end of its path (copied into an artifact)."""
+    return source.module in uses.texts or any(
+        text.endswith(".py") and source.path.endswith(f"/{text}") for text in uses.texts
+    )
 
 
 def has_main_block(source: Source) -> bool:
@@ -146,7 +148,7 @@ def collect_uses_of(source: Source, uses: Uses) -> None:
             if first in aliases:
                 uses.names.add(f"{aliases[first]}.{rest}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            uses.texts.add(node.value)
+            uses.texts.update([node.value] if "\n" not in node.value else [])
 
 
 def compute_aliases(source: Source) -> dict[str, str]:
