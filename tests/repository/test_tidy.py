@@ -116,6 +116,7 @@ def test_a_pure_room_may_not_touch_the_world(plant: Plant, line: str) -> None:
 def test_the_shells_may_touch_the_world(plant: Plant) -> None:
     plant.module("agent/shell.py", "import asyncio, os\nTEXT = open('x')\n")
     plant.module("trust/store.py", "import os\n")
+    plant.module("trust/release.py", "from pathlib import PurePosixPath\n")
     assert plant.ask(purity.find_impurity) == []
 
 

@@ -66,7 +66,7 @@ def find_living_code(tree: Tree) -> Iterator[Source]:
 
 
 def is_named(source: Source, uses: Uses) -> bool:
-    """Whether some string is the module's dotted name (`python -m`) or the end of its path (copied into an artifact)."""
+    """Whether some string is the module's dotted name (`python -m`) or the end of its path (copied elsewhere)."""
     return source.module in uses.texts or any(
         text.endswith(".py") and source.path.endswith(f"/{text}") for text in uses.texts
     )

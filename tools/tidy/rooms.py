@@ -36,7 +36,9 @@ ROOMS: dict[str, Room] = {
     "trust": Room(("terms", "artifact", "wire"), ("msgspec", "cryptography", "securesystemslib")),
     "canary": Room(("terms", "wire")),
     "sweep": Room(("terms", "artifact", "wire")),
-    "domain": Room(("terms", "wire", "canary", "trust.verify", "sweep.judge"), ("msgspec",)),
+    "domain": Room(
+        ("terms", "wire", "canary", "trust.verify", "trust.release", "trust.root", "sweep.judge"), ("msgspec",)
+    ),
     "ledger": Room(("terms", "wire", "bus", "domain"), ("msgspec", "structlog")),
     "paging": Room(("terms", "wire", "bus", "domain")),
     "agent": Room(("terms", "wire", "permit", "artifact", "trust", "sweep", "bus"), ("msgspec", "structlog")),
