@@ -110,7 +110,7 @@ def is_used_beside(name: str, definition: Definition, source: Source) -> bool:
     inside = {id(node) for node in ast.walk(definition)}
     return any(
         isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and id(node) not in inside
-        for node in ast.walk(source.syntax)
+        for node in source.nodes
     )
 
 
@@ -134,15 +134,14 @@ def collect_uses(tree: Tree) -> Uses:
 def collect_uses_of(source: Source, uses: Uses) -> None:
     """Add what one file imports and reads. In an __init__ an import that is read nowhere is a re-export."""
     aliases = compute_aliases(source)
-    nodes = list(ast.walk(source.syntax))
-    loaded = {node.id for node in nodes if isinstance(node, ast.Name)}
+    loaded = {node.id for node in source.nodes if isinstance(node, ast.Name)}
     for local, target in aliases.items():
         if source.is_package and local not in loaded:
             uses.reexports[f"{source.module}.{local}"] = target
             uses.names.add(target.rpartition(".")[0])
         else:
             uses.names.add(target)
-    for node in nodes:
+    for node in source.nodes:
         if isinstance(node, ast.Attribute):
             first, _, rest = compute_dotted(node).partition(".")
             if first in aliases:
@@ -154,7 +153,7 @@ def collect_uses_of(source: Source, uses: Uses) -> None:
 def compute_aliases(source: Source) -> dict[str, str]:
     """What each imported local name stands for, dotted."""
     aliases: dict[str, str] = {}
-    for node in ast.walk(source.syntax):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 local = alias.asname or alias.name.split(".")[0]

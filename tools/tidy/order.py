@@ -45,7 +45,7 @@ def compute_set_attributes(tree: Tree) -> frozenset[str]:
 
 
 def find_class_fields(source: Source) -> Iterator[tuple[str, ast.expr]]:
-    for node in ast.walk(source.syntax):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef):
             for item in node.body:
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):

@@ -49,7 +49,7 @@ def find_assert(tree: Tree) -> Iterator[Finding]:
     """An assert statement in shipped code."""
     for source in tree.sources:
         if source.path.startswith("src/"):
-            for node in ast.walk(source.syntax):
+            for node in source.nodes:
                 if isinstance(node, ast.Assert):
                     yield source.finding(node, "python -O strips assert: raise InvariantError instead")
 

@@ -46,7 +46,7 @@ def find_impurity(tree: Tree) -> Iterator[Finding]:
         for line, target in find_imports(source):
             if target.split(".")[0] in WORLD_MODULES and not target.startswith(PURE_PATHS):
                 yield source.finding(line, f"a pure module may not import {target}: take the value as an argument")
-        for node in ast.walk(source.syntax):
+        for node in source.nodes:
             name = compute_call_name(node)
             base, _, last = name.rpartition(".")
             if name in WORLD_CALLS or (base and last in CALENDAR_CALLS):
@@ -64,7 +64,7 @@ def find_clocks(tree: Tree) -> Iterator[Finding]:
 
 def find_clock_reads(source: Source) -> Iterator[tuple[ast.AST, str]]:
     """Uses of the time module's clocks, of a calendar's now() and of an event loop's time()."""
-    for node in ast.walk(source.syntax):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.module == "time":
             yield from ((node, alias.name) for alias in node.names if alias.name in CLOCK_READS)
         elif isinstance(node, ast.Attribute) and node.attr in CLOCK_READS and compute_dotted(node.value) == "time":

@@ -98,7 +98,7 @@ def find_forbidden_packages(tree: Tree) -> Iterator[Finding]:
 
 def find_imports(source: Source) -> Iterator[tuple[int, str]]:
     """Every imported module or member as (line, dotted name); imports inside functions and `if` blocks too."""
-    for node in ast.walk(source.syntax):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -32,8 +32,8 @@ class Source:
 
     path: str
     module: str
-    text: str
     syntax: ast.Module
+    nodes: tuple[ast.AST, ...]  # all of them, walked once: most rules look at each
 
     @property
     def is_package(self) -> bool:
@@ -93,7 +93,8 @@ def read_file_names(root: Path) -> tuple[str, ...]:
 
 def read_source(root: Path, name: str, present: set[str]) -> Source:
     text = (root / name).read_text()
-    return Source(name, compute_module(name, present), text, ast.parse(text, filename=name))
+    syntax = ast.parse(text, filename=name)
+    return Source(name, compute_module(name, present), syntax, tuple(ast.walk(syntax)))
 
 
 def compute_module(name: str, present: set[str]) -> str:
