@@ -29,7 +29,7 @@ def rehearse(options: Options, *, as_json: bool) -> int:
         with _interruptible(), _show_progress(words) as observe:
             result = run_rehearsal(options, observe)
     except RehearsalError as error:
-        words.print(f"{error.code}: {error}", style="bold red", highlight=False)
+        words.print(f"{error.code}: {error}", style="bold red", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         words.print("interrupted; every process of the rehearsal is ended")
@@ -38,7 +38,7 @@ def rehearse(options: Options, *, as_json: bool) -> int:
         sys.stdout.write(format_json(result) + "\n")
         for name, broken in result.broken.items():
             for claim in broken:
-                words.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False)
+                words.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False, soft_wrap=True)
     else:
         print_result(result, Console())
     return 0 if result.holds else 1
@@ -54,7 +54,7 @@ def _show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         def observe(progress: Progress) -> None:
             if progress.arm not in shown:
                 shown.add(progress.arm)
-                console.print(format_pids(progress), highlight=False)
+                console.print(format_pids(progress), highlight=False, soft_wrap=True)
             if console.is_terminal:
                 live.update(format_progress(progress), refresh=True)
 

@@ -14,7 +14,6 @@ from firecurtain.rehearsal.knight.artifacts.smars.messages import BUY, SELL
 
 NODES = 8
 PARENTS_PER_NODE = 212
-PARENTS = NODES * PARENTS_PER_NODE
 SYMBOLS = 154
 SYMBOLS_BOUGHT = 80
 SHARES_PER_PARENT = 300

@@ -75,13 +75,13 @@ def print_result(result: Result, console: Console) -> None:
         f"Real time, window {result.options.window_s:g} s, seed {result.options.seed}. Assumed:", highlight=False
     )
     for assumption in ASSUMPTIONS:
-        console.print(f"  {assumption}", highlight=False)
+        console.print(f"  {assumption}", highlight=False, soft_wrap=True)
     for name, broken in result.broken.items():
         for claim in broken:
-            console.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False)
-    console.print(f"\n{QUESTION}", style="bold", highlight=False)
+            console.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False, soft_wrap=True)
+    console.print(f"\n{QUESTION}", style="bold", highlight=False, soft_wrap=True)
     for sentence in answer(result.outcomes):
-        console.print(sentence, highlight=False)
+        console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def _print_burn(name: str, outcome: Outcome, window_s: float, console: Console) -> None:
@@ -90,39 +90,43 @@ def _print_burn(name: str, outcome: Outcome, window_s: float, console: Console) 
         return
     text = (
         f"{name}: {figures.wrong_per_s:,.0f} wrong executions/s over the second half of the window, "
-        f"{figures.wrong_gross_usd / 1e6:,.1f} M USD gross, from servers {_list_nodes(figures.wrong_nodes)}."
+        f"{figures.wrong_gross_usd / 1e6:,.1f} M USD gross, from {_list_nodes(figures.wrong_nodes)}."
     )
     if window_s < MORNING_S:
         text += (
             f" Extrapolated, not run: 45 minutes at that rate are {figures.wrong_per_s * MORNING_S / 1e6:.1f} M "
             "executions."
         )
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def answer(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """One plain sentence for each arm that ran with a server that missed the update."""
+    """One plain sentence for each arm in which a server missed the update."""
     return [_answer_one(ARMS[name].title, outcome) for name, outcome in outcomes.items() if ARMS[name].has_straggler]
 
 
 def _answer_one(title: str, outcome: Outcome) -> str:
     figures = outcome.figures
+    unfilled = figures.parents_total - figures.parents_completed
     if figures.wrong_executions:
-        burning = (
-            "all eight servers burn"
-            if len(figures.wrong_nodes) == NODES
-            else (f"server {_list_nodes(figures.wrong_nodes)} burns")
-        )
-        return f"{title}: the theatre burns. {burning[0].upper()}{burning[1:]}; the venue counts what nobody ordered."
-    if figures.parents_completed < figures.parents_total:
         return (
-            f"{title}: nothing burns, but {figures.parents_total - figures.parents_completed:,} orders were not filled."
+            f"{title}: the theatre burns. {figures.wrong_executions:,} executions that nobody ordered, "
+            f"from {_list_nodes(figures.wrong_nodes)}."
         )
+    if unfilled:
+        return f"{title}: nothing burns, and {unfilled:,} of {figures.parents_total:,} orders are not filled."
     return (
-        f"{title}: the play continues. Server {outcome.straggler} never acted wrongly and all "
-        f"{figures.parents_total:,} orders were filled exactly."
+        f"{title}: the play continues. Server {outcome.straggler} sent no wrong order, and all "
+        f"{figures.parents_total:,} orders are filled exactly."
     )
 
 
 def _list_nodes(nodes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, nodes))
+    """Servers in words.
+
+    >>> _list_nodes((8,)), _list_nodes((1, 8)), _list_nodes(tuple(range(1, 9)))
+    ('server 8', 'servers 1, 8', 'all 8 servers')
+    """
+    if len(nodes) == NODES:
+        return f"all {NODES} servers"
+    return ("server " if len(nodes) == 1 else "servers ") + ", ".join(map(str, nodes))

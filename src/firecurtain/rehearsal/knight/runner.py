@@ -87,7 +87,7 @@ def run_rehearsal(options: Options, observe: Callable[[Progress], None]) -> Resu
 
     Raises: RehearsalError: a process failed, so nothing can be said about the arms.
     """
-    outcomes = {name: run_arm(ARMS[name], options, observe) for name in options.arms}
+    outcomes = {name: run_arm(ARMS[name], options, observe) for name in dict.fromkeys(options.arms)}
     broken = {name: tuple(ARMS[name].claim(outcome)) for name, outcome in outcomes.items()}
     return Result(options, outcomes, broken)
 
@@ -119,10 +119,10 @@ class _House:
         """Start venue and feeder on listening sockets that exist before them, so that nobody connects too early."""
         module = [read_interpreter(), "-B", "-m"]
         package = "firecurtain.rehearsal.knight"
-        with _listen(self._site.sockets / "venue.sock") as listener:
+        with listen(self._site.sockets / "venue.sock") as listener:
             argv = [*module, f"{package}.venue", str(listener.fileno()), str(self._venue.path)]
             self._site.processes.start("venue", argv, listener_fd=listener.fileno())
-        with _listen(self._site.sockets / "feeder.sock") as listener:
+        with listen(self._site.sockets / "feeder.sock") as listener:
             argv = [*module, f"{package}.feeder", str(listener.fileno()), str(self._site.sockets)]
             argv += [str(self._feed.path), str(self._options.seed)]
             self._feeder = self._site.processes.start(
@@ -220,7 +220,7 @@ def _temporary_directory() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def _listen(path: Path) -> socket.socket:
+def listen(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise RehearsalError(f"socket path {path} exceeds {SOCKET_PATH_BYTES_MAX} bytes. Set TMPDIR to a shorter path.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
