@@ -28,7 +28,12 @@ class Instant(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """What one node last attested, on the issuer clock; a value passed to `decide`, never an event."""
+    """What one node last attested, on the issuer clock; a value passed to `decide`, never an event.
+
+    `answered_ns` outlives the session: it bounds the grant that an earlier session may still hold. `digest` names the
+    whole attest. `since_ns` is when this session began to attest this artifact without a break, and `accepted_ns` when
+    it was first answered for it, None until then.
+    """
 
     session: bytes
     number: int
@@ -36,6 +41,9 @@ class Presence(msgspec.Struct, frozen=True):
     ledger_seq: int
     attested_ns: int
     answered_ns: int | None
+    digest: str = ""
+    since_ns: int = 0
+    accepted_ns: int | None = None
 
 
 Live = Mapping[str, Presence]
@@ -77,7 +85,10 @@ class ReleaseRecord(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """Everything the ledger says. `content_seq` names, per service, the last event that changed its grants."""
+    """Everything the ledger says. `content_seq` names, per service, the last event that changed its grants.
+
+    `lifts` are the envelopes as they came; `lifted` is the set L: each lifted id and its envelope's place in `lifts`.
+    """
 
     fleet: str
     epoch: int
@@ -88,3 +99,4 @@ class Fleet(msgspec.Struct, frozen=True):
     stops: Mapping[bytes, StopRecord]
     lifts: tuple[bytes, ...]
     content_seq: Mapping[str, int]
+    lifted: Mapping[bytes, int] = {}

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What beacons say of the ledger: the allowed releases of a service, the fencing floor of a scope, the lifts of a node.
+
+Projections of the folded state and nothing else, so that every issuer names the same content by the same digest. Stops
+are not left out here for their own sake: the issuer carries them in each beacon besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from firecurtain.domain.binding import find_service_records, is_open
+from firecurtain.domain.refusals import EntryBound
+from firecurtain.domain.state import Fleet, ReleaseRecord
+from firecurtain.domain.stops import find_fenced, widen_scope
+from firecurtain.terms import FLEET, Scope, short
+from firecurtain.trust.release import EVERY_NODE, compute_limits_digest
+from firecurtain.wire.messages import AllowedRelease
+
+ALLOWED_MAX = 8
+"""Releases in one beacon. Source: `wire.messages.Beacon`."""
+
+NODES_MAX = 256
+"""Nodes named by one of them. Source: `wire.messages.AllowedRelease`."""
+
+LIFTS_MAX = 16
+"""Envelopes in one answer; the next answer brings more. Source: `wire.messages.Answer`."""
+
+
+def compute_allowed(state: Fleet, service: str) -> tuple[AllowedRelease, ...]:
+    """The releases that nodes of `service` may run, newest first; no node may run more than one.
+
+    A release that called a node keeps it, fenced or not: only a newer one calls it away, so nothing runs again
+    because something else was stopped.
+    """
+    fenced = find_fenced(state)
+    entries: list[AllowedRelease] = []
+    called: frozenset[str] = frozenset()
+    for record in filter(is_open, find_service_records(state, service)):
+        named = _find_named(record)
+        if record.release not in fenced:
+            remaining = _find_remaining(state, service, named, called)
+            if remaining is not None:
+                entries.append(_compute_entry(record, remaining))
+        if named is None:
+            break
+        called |= named
+    return tuple(entries[:ALLOWED_MAX])
+
+
+def find_allowed(state: Fleet, service: str, node: str) -> AllowedRelease | None:
+    """The one release that this node may run now."""
+    for entry in compute_allowed(state, service):
+        if not entry.nodes or node in entry.nodes:
+            return entry
+    return None
+
+
+def compute_floor(state: Fleet, scope: Scope) -> int:
+    """The fencing floor: effects whose token is lower were permitted before the newest stop of this scope.
+
+    A lift never lowers it; what is granted after a lift carries a higher token.
+    """
+    covering = (FLEET, scope)
+    return max((stop.seq for stop in state.stops.values() if widen_scope(stop.scope) in covering), default=0)
+
+
+def find_lifts(state: Fleet, latched: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The lift envelopes for a node that holds these stop ids in force."""
+    places = dict.fromkeys(state.lifted[stop_id] for stop_id in latched if stop_id in state.lifted)
+    return tuple(state.lifts[place] for place in list(places)[:LIFTS_MAX])
+
+
+def check_entries_fit(state: Fleet, service: str) -> None:
+    """Refuse a state whose grants a beacon could not carry whole. Raises: EntryBound."""
+    for entry in compute_allowed(state, service):
+        if len(entry.nodes) >= NODES_MAX:
+            raise EntryBound(
+                f"a beacon would have to name {NODES_MAX} nodes or more for release {short(entry.release)} of service "
+                f"{service}. Do: name fewer nodes in its stages, or split the service."
+            )
+    runnable = [record for record in find_service_records(state, service) if is_open(record)]
+    fenced = find_fenced(state)
+    if sum(record.release not in fenced for record in runnable) > ALLOWED_MAX:
+        raise EntryBound(
+            f"service {service} would have more than {ALLOWED_MAX} releases that may run. "
+            "Do: fence those that shall not run again (`firecurtain halt release:DIGEST`)."
+        )
+
+
+def _find_named(record: ReleaseRecord) -> frozenset[str] | None:
+    """The nodes that the open stages call; None is every node of the service."""
+    named: set[str] = set()
+    for stage in record.document.stages:
+        if stage.name in record.stages:
+            if stage.nodes == EVERY_NODE:
+                return None
+            named.update(stage.nodes)
+    return frozenset(named)
+
+
+def _find_remaining(
+    state: Fleet, service: str, named: frozenset[str] | None, called: frozenset[str]
+) -> tuple[str, ...] | None:
+    """The names an entry lists: () for every node; None when newer releases called them all away."""
+    if named is None and not called:
+        return ()
+    on_roster = (node for node in state.nodes.values() if node.service == service and node.excluded_by is None)
+    base = frozenset(node.name for node in on_roster) if named is None else named
+    # An empty list would mean every node.
+    return tuple(sorted(base - called)) or None
+
+
+def _compute_entry(record: ReleaseRecord, nodes: tuple[str, ...]) -> AllowedRelease:
+    return AllowedRelease(
+        release=record.release,
+        artifact=record.document.artifact,
+        stage=record.stages[-1],
+        nodes=nodes[:NODES_MAX],  # fewer permits than granted, never more
+        armed=record.armed,
+        limits=compute_limits_digest(record.document),
+    )
