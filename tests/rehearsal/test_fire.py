@@ -17,6 +17,7 @@ import pytest
 from firecurtain.rehearsal.knight.arms import ARMS, Outcome, claim_all_burn, claim_burns
 from firecurtain.rehearsal.knight.fleet import BareFleet, Report, Site
 from firecurtain.rehearsal.knight.judge import judge
+from firecurtain.rehearsal.knight.market import SERVERS
 from firecurtain.rehearsal.knight.report import format_json
 from firecurtain.rehearsal.knight.runner import Options, Progress, Result, run_arm
 from firecurtain.terms import ConfigError
@@ -61,6 +62,7 @@ class _DyingFleet(BareFleet):
     def __init__(self, site: Site, wait_until: Wait) -> None:
         super().__init__(site, rolls_back=False)
         self._wait_until = wait_until
+        self._is_dead = False
 
     def act(self) -> None:
         victim = self._site.processes._running.pop("router-2")
@@ -70,7 +72,13 @@ class _DyingFleet(BareFleet):
         os.kill(victim.pid, signal.SIGKILL)
         os.kill(venue_pid, signal.SIGCONT)
         victim.wait()
-        del self._installed[2]
+        self._is_dead = True
+
+    def read_pids(self) -> Mapping[str, int]:
+        return {} if self._is_dead else super().read_pids()
+
+    def stop(self) -> None:
+        self._site.processes.stop([f"router-{node}" for node in SERVERS if node != 2])
 
     def _count_offers(self) -> int:
         lines = (self._site.directory / "feeder.ledger").read_text().splitlines()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from firecurtain.rehearsal.knight.fleet import BareFleet, Fleet, Report, Site
 from firecurtain.rehearsal.knight.judge import Figures
-from firecurtain.rehearsal.knight.market import PARENTS_PER_NODE
+from firecurtain.rehearsal.knight.market import PARENTS_PER_NODE, SERVERS
 
 BURN_PER_S = 1481.0  # derived: 4 million executions in 2,700 s (SEC Release 34-70694, paragraphs 1 and 17)
 BURN_TOLERANCE = 0.10
@@ -59,7 +59,7 @@ def claim_burns(outcome: Outcome) -> list[str]:
 def claim_all_burn(outcome: Outcome) -> list[str]:
     """The rollback makes all eight servers bad."""
     figures, broken = outcome.figures, []
-    if figures.wrong_nodes != tuple(range(1, 9)):
+    if figures.wrong_nodes != SERVERS:
         broken.append(f"wrong executions from servers {figures.wrong_nodes}, claimed all eight")
     if not figures.wrong_per_s > BURN_PER_S * (1 + BURN_TOLERANCE):
         broken.append(f"{figures.wrong_per_s:.0f} wrong executions/s, claimed more than one server's {BURN_PER_S:.0f}")

@@ -8,17 +8,16 @@ newest artifact that its store holds. Nothing checks that all stores hold the sa
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from firecurtain.artifact.seal import seal
+from firecurtain.artifact.seal import Sealed, seal
 from firecurtain.rehearsal.knight.assemble import Code, Exit, assemble
 from firecurtain.rehearsal.knight.judge import GuardView
-from firecurtain.rehearsal.knight.market import NODES
+from firecurtain.rehearsal.knight.market import SERVERS
 from firecurtain.rehearsal.knight.processes import Processes, read_interpreter
-from firecurtain.terms import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Site:
     @property
     def updated(self) -> tuple[int, ...]:
         """The servers that the deploy reached."""
-        return tuple(node for node in range(1, NODES + 1) if node != self.straggler)
+        return tuple(node for node in SERVERS if node != self.straggler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,56 +63,74 @@ class Fleet(Protocol):
         """The facts beside the ledgers, after `stop`."""
 
 
+class Stores:
+    """One artifact store for each server, below the arm's directory, and what was installed there in which order."""
+
+    def __init__(self, site: Site, order_exit: Exit) -> None:
+        self._site = site
+        self._exit = order_exit
+        self._installed: dict[int, list[Sealed]] = {node: [] for node in SERVERS}
+
+    def install(self, code: Code, nodes: Iterable[int]) -> None:
+        """Build the artifact once and seal the same files into the store of each of these servers."""
+        source = self._site.directory / f"build-{code.name.lower()}"
+        assemble(code, self._exit, source)
+        for node in nodes:
+            self._installed[node].append(seal(source, self.get_store(node)))
+
+    def uninstall(self, node: int) -> None:
+        """Forget the newest artifact of a server."""
+        self._installed[node].pop()
+
+    def get_newest(self, node: int) -> Sealed:
+        """What a server starts: the newest artifact that its store holds."""
+        return self._installed[node][-1]
+
+    def get_store(self, node: int) -> Path:
+        """Where a server keeps its artifacts."""
+        return self._site.directory / f"node-{node}" / "store"
+
+
 class BareFleet:
     """Eight routers with the bare exit, started by hand. With `rolls_back` the new code is uninstalled again."""
 
     def __init__(self, site: Site, *, rolls_back: bool) -> None:
         self._site = site
         self._rolls_back = rolls_back
-        self._installed: dict[int, list[Digest]] = {node: [] for node in range(1, NODES + 1)}
+        self._stores = Stores(site, Exit.BARE)
 
     def start(self) -> None:
         """Install the old code everywhere, deploy the new code to the servers it reaches, start all."""
-        self._install(Code.OLD, tuple(self._installed))
-        self._install(Code.NEW, self._site.updated)
-        for node in self._installed:
+        self._stores.install(Code.OLD, SERVERS)
+        self._stores.install(Code.NEW, self._site.updated)
+        for node in SERVERS:
             self._start_router(node)
 
     def act(self) -> None:
         """Paragraph 27: the new code is uninstalled where it was installed; the flag in the orders stays as it is."""
         if not self._rolls_back:
             return
-        nodes = self._site.updated
-        self._site.processes.stop([f"router-{node}" for node in nodes])
-        for node in nodes:
-            self._installed[node].pop()
+        self._site.processes.stop([f"router-{node}" for node in self._site.updated])
+        for node in self._site.updated:
+            self._stores.uninstall(node)
             self._start_router(node)
 
     def read_pids(self) -> Mapping[str, int]:
         """The eight routers."""
-        return {f"router-{node}": self._site.processes.find_pid(f"router-{node}") for node in self._installed}
+        return {f"router-{node}": self._site.processes.find_pid(f"router-{node}") for node in SERVERS}
 
     def stop(self) -> None:
         """End the eight routers."""
-        self._site.processes.stop([f"router-{node}" for node in self._installed])
+        self._site.processes.stop([f"router-{node}" for node in SERVERS])
 
     def read_report(self) -> Report:
         """Nobody guards, so there is nothing to report."""
         return Report()
 
-    def _install(self, code: Code, nodes: tuple[int, ...]) -> None:
-        source = self._site.directory / f"build-{code.name.lower()}"
-        assemble(code, Exit.BARE, source)
-        for node in nodes:
-            self._installed[node].append(seal(source, self._get_store(node)).digest)
-
     def _start_router(self, node: int) -> None:
-        newest = self._get_store(node) / self._installed[node][-1]
-        argv = [read_interpreter(), "-B", str(newest / "main.py"), str(node), str(self._site.sockets)]
+        main = self._stores.get_newest(node).path / "main.py"
+        argv = [read_interpreter(), "-B", str(main), str(node), str(self._site.sockets)]
         self._site.processes.start(f"router-{node}", argv, environment=_read_plain_environment())
-
-    def _get_store(self, node: int) -> Path:
-        return self._site.directory / f"node-{node}" / "store"
 
 
 def _read_plain_environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from firecurtain.rehearsal.knight.artifacts.smars.messages import BUY, SELL
 
 NODES = 8
+SERVERS = tuple(range(1, NODES + 1))
 PARENTS_PER_NODE = 212
 SYMBOLS = 154
 SYMBOLS_BOUGHT = 80

@@ -37,7 +37,7 @@ class PowerPeg:
         # 2005: the cumulative quantity is compared here, once, before anything has been executed.
         if self._is_filled(order):
             return [Answer(order.parent, DONE, 0)]
-        denial = self._exit.find_denial()
+        denial = self._exit.find_denial(order)
         if denial:
             return [self._hand_back(order.parent, DENIED, denial)]
         if not self._exit.is_armed(order, POWER_PEG):

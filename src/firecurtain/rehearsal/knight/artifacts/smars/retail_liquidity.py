@@ -28,7 +28,7 @@ class RetailLiquidity:
     def accept(self, order: Offer, now_ns: int) -> list[Answer]:
         """Take a parent and send its first child. It keeps no time: each fill asks for the next child."""
         del now_ns
-        denial = self._exit.find_denial()
+        denial = self._exit.find_denial(order)
         if denial:
             return [Answer(order.parent, DENIED, 0, denial.encode())]
         if not self._exit.is_armed(order, RETAIL_LIQUIDITY):
