@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 from itertools import count
@@ -109,11 +109,7 @@ class Journal:
                     raise
                 continue
             return await self._settle(json.loads(raw.data), event, expect, id)
-        raise Unavailable(
-            f"append after sequence {expect} was sent {APPEND_ATTEMPTS} times and not acknowledged. "
-            "It may be stored: append the same event again, or read from there.",
-            ambiguous=True,
-        )
+        return await self._settle_unanswered(event, expect, id)
 
     async def last(self) -> int:
         """As `Bus.last`. A stream that is not there is an empty ledger: whoever has read more will say damaged."""
@@ -123,7 +119,7 @@ class Journal:
         _refuse_error(answer, f"read the state of the stream {LEDGER_STREAM}")
         return int(answer["state"]["last_seq"])
 
-    async def read(self, after: int) -> AsyncIterator[tuple[int, bytes]]:
+    async def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """As `Bus.read`."""
         place = _Place(after)
         is_first = True
@@ -204,14 +200,36 @@ class Journal:
                 f"(error {error.get('err_code')}). Free disk space on the control host and restart the broker."
             )
         # Our own earlier attempt, or somebody else's record: only the record itself can tell.
-        try:
-            stored = await self._call(f"STREAM.MSG.GET.{LEDGER_STREAM}", seq=expect + 1)
-            last = await self.last()
-        except (NoAnswer, Unavailable) as lost:
-            raise Unavailable(f"append after sequence {expect} may be stored: {lost}", ambiguous=True) from lost
-        if _is_same(stored, event, _message_id(id, expect)):
+        last = await self._read_back(event, expect, id)
+        if last is None:
             return expect + 1
         raise Conflict(expect, last)
+
+    async def _settle_unanswered(self, event: bytes, expect: int, id: str) -> int:  # noqa: A002 - as above
+        """No attempt was answered. With a full disk JetStream says nothing to an append and still answers questions."""
+        last = await self._read_back(event, expect, id)
+        if last is None:
+            return expect + 1
+        if last == expect:
+            raise StoreFailed(
+                f"JetStream answers but did not store the event after sequence {expect}, sent {APPEND_ATTEMPTS} times: "
+                "its disk is full or broken. Free space on the control host and restart the broker."
+            )
+        raise Conflict(expect, last)
+
+    async def _read_back(self, event: bytes, expect: int, id: str) -> int | None:  # noqa: A002 - as above
+        """None when our own event stands after `expect`, else the sequence of the newest record."""
+        try:
+            stored = await self._call(f"STREAM.MSG.GET.{LEDGER_STREAM}", seq=expect + 1)
+            if _is_same(stored, event, _message_id(id, expect)):
+                return None
+            return await self.last()
+        except (NoAnswer, StoreFailed, Unavailable) as lost:
+            raise Unavailable(
+                f"append after sequence {expect} was sent and not acknowledged ({lost}). "
+                "It may be stored: append the same event again, or read from there.",
+                ambiguous=True,
+            ) from lost
 
     async def _call(self, call: str, **body: object) -> dict[str, Any]:
         request = json.dumps(body).encode() if body else b""

@@ -9,7 +9,7 @@ it is durable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from itertools import count
 
 from firecurtain.bus.listening import Listening
@@ -110,7 +110,7 @@ class MemoryBus:
         self._check()
         return len(self._broker.records)
 
-    async def read(self, after: int) -> AsyncIterator[tuple[int, bytes]]:
+    async def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """As `Bus.read`."""
         self._check()
         known: bytes | None = None

@@ -9,7 +9,7 @@ The ledger half is in `journal`. This module keeps no message, retries no cast a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from nats import errors
@@ -76,7 +76,7 @@ class NatsBus:
         """As `Bus.last`."""
         return await self._journal.last()
 
-    def read(self, after: int) -> AsyncIterator[tuple[int, bytes]]:
+    def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """As `Bus.read`."""
         return self._journal.read(after)
 

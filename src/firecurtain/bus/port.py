@@ -9,7 +9,7 @@ This module does no I/O, knows no NATS and signs nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,7 +112,7 @@ class Bus(Protocol):
         """Sequence of the newest record, 0 for an empty ledger. Raises: Unavailable, StoreFailed."""
         ...
 
-    def read(self, after: int) -> AsyncIterator[tuple[int, bytes]]:
+    def read(self, after: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield (sequence, event) from `after + 1` on, without a gap, then live for as long as the bus is open.
 
         A broker restart in between is survived. Leave the loop early only inside `contextlib.aclosing`.
