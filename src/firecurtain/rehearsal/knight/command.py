@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from firecurtain.rehearsal.knight.ledgers import RehearsalError
 from firecurtain.rehearsal.knight.report import format_json, format_pids, format_progress, print_result
 from firecurtain.rehearsal.knight.runner import Options, Progress, run_rehearsal
+from firecurtain.terms import FirecurtainError
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
@@ -28,8 +29,9 @@ def rehearse(options: Options, *, as_json: bool) -> int:
     try:
         with _interruptible(), _show_progress(words) as observe:
             result = run_rehearsal(options, observe)
-    except RehearsalError as error:
-        words.print(f"{error.code}: {error}", style="bold red", highlight=False, soft_wrap=True)
+    except (FirecurtainError, OSError) as error:
+        code = error.code if isinstance(error, FirecurtainError) else "system"
+        words.print(f"{code}: {error}", style="bold red", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         words.print("interrupted; every process of the rehearsal is ended")
@@ -56,7 +58,7 @@ def _show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
                 shown.add(progress.arm)
                 console.print(format_pids(progress), highlight=False, soft_wrap=True)
             if console.is_terminal:
-                live.update(format_progress(progress), refresh=True)
+                live.update(Text(format_progress(progress)), refresh=True)
 
         yield observe
 
