@@ -129,6 +129,18 @@ def test_damaged_twin_in_the_store_is_refused_by_name(service: Path, store: Path
     assert "emove" in str(refusal.value)
 
 
+def test_tree_and_manifest_changed_together_are_still_not_the_digest(service: Path, store: Path) -> None:
+    sealed = seal(service, store)
+    (service / "router.py").write_text("other\n")
+    other = seal(service, store)
+    for path in (sealed.path, sealed.manifest):
+        path.rename(path.with_name("away" + path.suffix))
+    other.path.rename(sealed.path)
+    other.manifest.rename(sealed.manifest)
+    with pytest.raises(StoreError, match=f"{sealed.digest} now has digest {other.digest}"):
+        read_sealed(store, sealed.digest)
+
+
 def test_source_that_changes_between_hashing_and_copying_is_not_sealed(
     service: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
