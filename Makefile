@@ -31,7 +31,7 @@ check: .venv/dev.stamp
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m mypy
-	.venv/bin/lint-imports
+	.venv/bin/lint-imports --no-cache
 	$(IN_VENV) -m tools.tidy
 	$(IN_VENV) -m pytest -q --doctest-modules src tools $(FAST)
 

@@ -38,6 +38,7 @@ def test_an_import_broken_on_purpose_is_named_with_its_line(plant: Plant) -> Non
         ("domain", "from firecurtain.trust import signers"),
         ("domain", "from firecurtain.trust.signers import Signer"),
         ("domain", "from ..bus import port"),
+        ("domain", "from firecurtain import attach"),
         ("canary", "from firecurtain import domain"),
         ("permit", "def late():\n    from firecurtain.artifact import seal"),
     ],
@@ -47,6 +48,14 @@ def test_an_edge_that_the_table_does_not_name_is_refused(plant: Plant, room: str
     number = 3 + line.count("\n")
     (finding,) = plant.ask(rooms.find_forbidden_edges)
     assert finding.startswith(f"src/firecurtain/{room}/fault.py:{number}: {room} may not import firecurtain.")
+
+
+def test_no_room_below_imports_the_package_itself(plant: Plant) -> None:
+    # `import firecurtain` brings the guard, so it would join two rooms that never meet.
+    plant.module("domain/fault.py", "import firecurtain\n")
+    plant.module("cli/fine.py", "import firecurtain\n")
+    (finding,) = plant.ask(rooms.find_forbidden_edges)
+    assert finding == f"{DOMAIN}:3: domain may not import firecurtain (tools/tidy/rooms.py)"
 
 
 def test_an_edge_that_the_table_names_is_open(plant: Plant) -> None:

@@ -58,11 +58,20 @@ def test_the_base_needs_no_other_package(wheel: Path) -> None:
     assert [line for line in needs if "extra ==" not in line] == []
 
 
-def test_the_guard_imports_in_an_empty_environment(empty: Path) -> None:
-    script = (
-        "import importlib.metadata, firecurtain, firecurtain.guard;"
-        "print(sorted(found.name for found in importlib.metadata.distributions()), firecurtain.__file__)"
-    )
-    output = run(empty, "-I", "-c", script, cwd=empty.parent)
-    assert output.startswith("['firecurtain'] ")
-    assert str(empty.parents[1]) in output
+ALONE = """
+import importlib.metadata, firecurtain
+print(*[found.name for found in importlib.metadata.distributions()])
+print(firecurtain.__file__)
+refunds = firecurtain.attach("payouts").action("refund")
+try:
+    refunds.acquire(cause="request-1", usd=1)
+except firecurtain.Denied as denied:
+    print(denied.reason)
+"""
+
+
+def test_the_guard_works_in_an_empty_environment_and_without_an_agent_it_denies(empty: Path) -> None:
+    distributions, place, reason = run(empty, "-I", "-c", ALONE, cwd=empty.parent).splitlines()
+    assert distributions == "firecurtain"
+    assert place.startswith(str(empty.parents[1]))
+    assert reason == "no-agent"

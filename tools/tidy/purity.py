@@ -10,12 +10,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tools.tidy.rooms import find_imports
+from tools.tidy.rooms import PURE_TRUST, find_imports
 from tools.tidy.tree import OUR_PACKAGE, Finding, Source, Tree
 
-# What the core may import from trust are the documents' values and their check, all under one contract.
-TRUST = ("trust.envelope", "trust.fields", "trust.release", "trust.root", "trust.verify")
-PURE = ("domain", "canary", *TRUST, "agent.core", "sweep.judge")
+PURE = ("domain", "canary", *PURE_TRUST, "agent.core", "sweep.judge")
 
 WORLD_MODULES = frozenset(
     {"asyncio", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil", "signal", "socket"}
@@ -30,8 +28,6 @@ CLOCK_READS = frozenset(
     for name in ("clock_gettime", "monotonic", "perf_counter", "process_time", "thread_time", "time")
     for suffix in ("", "_ns")
 )
-# The guard's hot path reads CLOCK_BOOTTIME itself: a call into another module would cost as much as the whole check.
-CLOCK_MODULES_BY_ANOTHER_NAME: frozenset[str] = frozenset()
 
 
 def is_pure(source: Source) -> bool:
@@ -56,7 +52,7 @@ def find_impurity(tree: Tree) -> Iterator[Finding]:
 def find_clocks(tree: Tree) -> Iterator[Finding]:
     """A clock read outside a module named clock.py."""
     for source in tree.shipped():
-        if source.path.endswith("/clock.py") or source.path in CLOCK_MODULES_BY_ANOTHER_NAME:
+        if source.path.endswith("/clock.py"):
             continue
         for node, name in find_clock_reads(source):
             yield source.finding(node, f"reads a clock ({name}): only a module named clock.py may; pass the instant in")
