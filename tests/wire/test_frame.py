@@ -122,7 +122,18 @@ def test_a_field_too_many_or_too_few_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [(0, 2), (1, "no spaces"), (3, bytes(15)), (4, -1), (6, 0), (6, 600_001), (9, "9F2C" * 16), (10, [[0] * 6] * 9)],
+    [
+        (0, 2),
+        (1, "no spaces"),
+        (1, "knight\n"),
+        (9, "9f2c" * 16 + "\n"),
+        (3, bytes(15)),
+        (4, -1),
+        (6, 0),
+        (6, 600_001),
+        (9, "9F2C" * 16),
+        (10, [[0] * 6] * 9),
+    ],
 )
 def test_a_field_outside_its_bounds_is_refused(field: int, value: object) -> None:
     array = msgspec.msgpack.decode(msgspec.msgpack.encode(BEACON))

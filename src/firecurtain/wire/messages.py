@@ -17,9 +17,9 @@ from msgspec import Meta
 VERSION: Final = 1
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-Token = Annotated[str, Meta(pattern="^fc1-[0-9A-HJKMNP-TV-Z]{12}$")]
+Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")]
+Token = Annotated[str, Meta(pattern=r"^fc1-[0-9A-HJKMNP-TV-Z]{12}\Z")]
 ScopeText = Annotated[str, Meta(max_length=100)]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]

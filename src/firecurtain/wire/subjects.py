@@ -52,3 +52,8 @@ def hello(fleet: str) -> str:
 def command(fleet: str) -> str:
     """An operator asks, the control plane answers. `Command` and `Reply` frames."""
     return f"fc.{fleet}.cmd.do"
+
+
+def release_for_people(fleet: str) -> str:
+    """As `release`, for an operator; the reply is the envelope with the signatures so far, complete or not."""
+    return f"fc.{fleet}.cmd.release"
