@@ -1,2 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Firecurtain: a process may act only while it holds a fresh permit for exactly the code and flags it runs."""
+"""Firecurtain: a process may act only while it holds a fresh permit for exactly the code and flags it runs.
+
+An application needs three lines of it:
+
+    curtain = firecurtain.attach("payouts")
+    refunds = curtain.action("refund")
+    token = refunds.acquire(cause=request_id, usd=amount)    # raises firecurtain.Denied; send only after it
+
+General layout, in the direction the data goes round:
+
+- `terms`: the nouns everyone shares: digest, flag token, scope, reason, the error tree.
+- `guard`: inside the application's process; asks the permit page, reserves limits, counts. This import brings it.
+- `permit`: the boundary on one host: permit page, counter slots, limits file, as bytes.
+- `agent`: one for each host and service; starts and attests the process, writes the page, sums the counters.
+- `wire`: the boundary on the network: signed messages between agent and control plane. `bus` carries them.
+- `control`: the control plane; signs what the ledger says. `domain` decides, purely; `ledger` remembers.
+- `trust`: signatures, thresholds, roots. `artifact`: what a release consists of, named by its digest.
+- `rehearsal`: the Knight morning on real processes. `cli`: the `firecurtain` command, which joins everything.
+
+Importing this package starts nothing and needs nothing but the standard library.
+"""
+
+from firecurtain.guard import Acquired, Action, Cause, Denied, Guard, Verdict, attach
+
+__all__ = ["Acquired", "Action", "Cause", "Denied", "Guard", "Verdict", "attach"]

@@ -86,11 +86,12 @@ def test_what_a_killed_process_counted_stays_until_the_agent_folds_it(writer, sl
     assert read_slots(slots_directory).totals == {read_process_key(os.getpid()): {"a": 1}}
 
 
-def test_the_counter_after_the_last_is_none_not_a_crash(writer, slots_directory):
+def test_the_counter_after_the_last_is_refused_and_the_others_go_on(writer, slots_directory):
     slot = SlotWriter(writer.path)
     counters = [slot.add_counter(f"counter-{index}") for index in range(COUNTERS_MAX)]
-    assert all(counters)
-    assert slot.add_counter("one more") is None
+    assert slot.free_count == 0
+    with pytest.raises(InvariantError, match="ask free_count"):
+        slot.add_counter("one more")
     counters[-1].add(7)
     assert read_slots(slots_directory).totals[read_process_key(os.getpid())]["counter-126"] == 7
 
@@ -168,9 +169,9 @@ def test_a_mutant_that_counts_before_the_name_is_whole_shows_half_a_name(writer,
 
     mutant = load_mutant(
         "firecurtain.permit.slots",
-        "        self._file[offset + 8 : offset + 8 + len(encoded)] = encoded\n        self._count += 1\n",
-        "        self._count += 1\n        self._words[_COUNT_WORD] = self._count\n"
-        "        self._file[offset + 8 : offset + 8 + len(encoded)] = encoded\n",
+        "            self._file[offset + 8 : offset + 8 + len(encoded)] = encoded\n            self._count += 1\n",
+        "            self._count += 1\n            self._words[_COUNT_WORD] = self._count\n"
+        "            self._file[offset + 8 : offset + 8 + len(encoded)] = encoded\n",
     )
 
     class Torn:

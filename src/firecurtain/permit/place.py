@@ -68,7 +68,7 @@ def open_directory(path: str) -> int:
         walked += f"/{name}"
         try:
             below = os.open(name, _BY_PATH, dir_fd=descriptor)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _refuse_open(error, walked) from error
         finally:
             os.close(descriptor)

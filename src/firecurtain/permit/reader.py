@@ -80,7 +80,7 @@ class PageReader:
         """The permit as it is now, or why there is none."""
         mapping = self._mapping
         words = mapping.words
-        for _ in range(READ_TRIES_MAX):
+        for _ in _TRIES:
             expiry_ns = words[EXPIRY_WORD]
             generation = words[GENERATION_WORD]
             view = mapping.view
@@ -96,7 +96,7 @@ class PageReader:
         return self._deny(_TORN, self._clock())
 
     def read_latest(self) -> View:
-        """The last consistent body, open or closed: names the limits before the first permit. Loads nothing."""
+        """The last consistent body, open or closed. Loads nothing."""
         return self._mapping.view
 
     def _deny(self, closed: Closed, now_ns: int) -> View | Closed:
@@ -107,6 +107,8 @@ class PageReader:
         return self.read()
 
 
+# A tuple that is there already: making a range for each read would cost a fifth of it.
+_TRIES = tuple(range(READ_TRIES_MAX))
 _TORN = Closed(
     Reason.PAGE_MALFORMED,
     f"the permit page changed during each of {READ_TRIES_MAX} reads. Do: ask again; if it stays, look for a second "

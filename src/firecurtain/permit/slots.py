@@ -18,6 +18,7 @@ loss, not against a user who may write the directory.
 
 from __future__ import annotations
 
+import _thread  # the builtin lock: two actions may add their counters at once; `threading` stays out of the guard
 import mmap
 import os
 import re
@@ -79,21 +80,28 @@ class SlotWriter:
             os.close(file)
         self._words = memoryview(self._file).cast("Q")
         self._count = 0
+        self._adding = _thread.allocate_lock()
         self._file[: _HEADER.size] = _HEADER.pack(_MAGIC, *self._owner, 0)
 
-    def add_counter(self, name: str) -> Counter | None:
-        """A new counter at zero, or None when all 127 are in use. Raises: InvariantError: the name does not fit."""
+    @property
+    def free_count(self) -> int:
+        """How many counters can still be added."""
+        return COUNTERS_MAX - self._count
+
+    def add_counter(self, name: str) -> Counter:
+        """A new counter at zero. Raises: InvariantError: the name does not fit, or all 127 are in use."""
         encoded = name.encode("utf-8")
         if not 0 < len(encoded) <= COUNTER_NAME_SIZE_MAX:
             raise InvariantError(f"counter name {name!r} needs 1 to {COUNTER_NAME_SIZE_MAX} bytes, has {len(encoded)}")
-        if self._count == COUNTERS_MAX:
-            return None
-        offset = _LINE * (self._count + 1)
-        self._file[offset + 8 : offset + 8 + len(encoded)] = encoded
-        self._count += 1
-        # The count is stored last: a reader never sees half a name.
-        self._words[_COUNT_WORD] = self._count
-        return Counter(self._words, self._count * _WORDS_PER_LINE)
+        with self._adding:
+            if self._count == COUNTERS_MAX:
+                raise InvariantError(f"all {COUNTERS_MAX} counters are in use, no room for {name!r}; ask free_count")
+            offset = _LINE * (self._count + 1)
+            self._file[offset + 8 : offset + 8 + len(encoded)] = encoded
+            self._count += 1
+            # The count is stored last: a reader never sees half a name.
+            self._words[_COUNT_WORD] = self._count
+            return Counter(self._words, self._count * _WORDS_PER_LINE)
 
 
 class Counter:
@@ -107,9 +115,9 @@ class Counter:
         self.value = 0
 
     def add(self, amount: int) -> None:
-        """Add and publish in one aligned store. A total of 2**64 starts again at 0, as counters do."""
+        """Add and publish in one aligned store. Micro-dollars end at 10**18, the largest limit, far below 2**64."""
         self.value = value = self.value + amount
-        self._words[self._index] = value & 0xFFFF_FFFF_FFFF_FFFF
+        self._words[self._index] = value
 
 
 def compute_slots_directory(page_path: str) -> str:
