@@ -33,19 +33,9 @@ def compute_allowed(state: Fleet, service: str) -> tuple[AllowedRelease, ...]:
     A release that called a node keeps it, fenced or not: only a newer one calls it away, so nothing runs again
     because something else was stopped.
     """
-    fenced = find_fenced(state)
-    entries: list[AllowedRelease] = []
-    called: frozenset[str] = frozenset()
-    for record in filter(is_open, find_service_records(state, service)):
-        named = _find_named(record)
-        if record.release not in fenced:
-            remaining = _find_remaining(state, service, named, called)
-            if remaining is not None:
-                entries.append(_compute_entry(record, remaining))
-        if named is None:
-            break
-        called |= named
-    return tuple(entries[:ALLOWED_MAX])
+    # Cutting takes permits away and never gives one; `check_entries_fit` refuses what would have to be cut.
+    entries = (_compute_entry(record, nodes[:NODES_MAX]) for record, nodes in _find_runnable(state, service))
+    return tuple(entries)[:ALLOWED_MAX]
 
 
 def find_allowed(state: Fleet, service: str, node: str) -> AllowedRelease | None:
@@ -73,19 +63,34 @@ def find_lifts(state: Fleet, latched: Iterable[bytes]) -> tuple[bytes, ...]:
 
 def check_entries_fit(state: Fleet, service: str) -> None:
     """Refuse a state whose grants a beacon could not carry whole. Raises: EntryBound."""
-    for entry in compute_allowed(state, service):
-        if len(entry.nodes) >= NODES_MAX:
-            raise EntryBound(
-                f"a beacon would have to name {NODES_MAX} nodes or more for release {short(entry.release)} of service "
-                f"{service}. Do: name fewer nodes in its stages, or split the service."
-            )
-    runnable = [record for record in find_service_records(state, service) if is_open(record)]
-    fenced = find_fenced(state)
-    if sum(record.release not in fenced for record in runnable) > ALLOWED_MAX:
+    runnable = _find_runnable(state, service)
+    if len(runnable) > ALLOWED_MAX:
         raise EntryBound(
-            f"service {service} would have more than {ALLOWED_MAX} releases that may run. "
+            f"{len(runnable)} releases of service {service} would be allowed, a beacon names {ALLOWED_MAX}. "
             "Do: fence those that shall not run again (`firecurtain halt release:DIGEST`)."
         )
+    for record, nodes in runnable:
+        if len(nodes) > NODES_MAX:
+            raise EntryBound(
+                f"a beacon would have to name {len(nodes)} nodes for release {short(record.release)} of service "
+                f"{service}, it names {NODES_MAX}. Do: open a stage for every node, or split the service."
+            )
+
+
+def _find_runnable(state: Fleet, service: str) -> list[tuple[ReleaseRecord, tuple[str, ...]]]:
+    """Each release that may run with the nodes that no newer one called, newest first; () is every node."""
+    fenced = find_fenced(state)
+    found: list[tuple[ReleaseRecord, tuple[str, ...]]] = []
+    called: frozenset[str] = frozenset()
+    for record in filter(is_open, find_service_records(state, service)):
+        named = _find_named(record)
+        remaining = _find_remaining(state, service, named, called)
+        if record.release not in fenced and remaining is not None:
+            found.append((record, remaining))
+        if named is None:
+            break
+        called |= named
+    return found
 
 
 def _find_named(record: ReleaseRecord) -> frozenset[str] | None:
@@ -116,7 +121,7 @@ def _compute_entry(record: ReleaseRecord, nodes: tuple[str, ...]) -> AllowedRele
         release=record.release,
         artifact=record.document.artifact,
         stage=record.stages[-1],
-        nodes=nodes[:NODES_MAX],  # fewer permits than granted, never more
+        nodes=nodes,
         armed=record.armed,
         limits=compute_limits_digest(record.document),
     )

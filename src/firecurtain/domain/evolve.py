@@ -167,7 +167,7 @@ def _replace_release(state: Fleet, name: str, **changes: object) -> Fleet:
 def _touch(state: Fleet, scope: Scope) -> Fleet:
     """Name this event as the last one that changed the grants of every service the scope reaches."""
     if scope.kind == "service":
-        return _touch_services(state, (scope.name,))
+        return _touch_services(state, (scope.name,) if scope.name in state.content_seq else ())
     if scope.kind == "node":
         node = state.nodes.get(scope.name)
         return _touch_services(state, (node.service,) if node else ())
