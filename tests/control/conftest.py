@@ -86,6 +86,7 @@ def make_issuer(issuer_key: Ed25519Signer, hand_clock: HandClock, latch: Latch, 
             sent.cast,
             lambda: next(serial).to_bytes(16, "big"),
             1500,
+            200,
         )
         issuer.adopt(make_grants())
         return issuer

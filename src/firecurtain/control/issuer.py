@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The issuer: signs each service's beacon every 200 ms, and at once when content changes or a stop comes.
+"""The issuer: signs each service's beacon every period, and at once when content changes or a stop comes.
 
 Order is everything here. It reads its clock FIRST, then its fsynced stops, then signs: a stop that was durable before
 the reading stands in the beacon, so whoever counts age from that reading cannot outlive the stop. It narrows in memory,
@@ -19,7 +19,7 @@ from firecurtain.bus.port import Unavailable
 from firecurtain.control.clock import IssuerClock
 from firecurtain.control.latch import Latch, LatchedStop, latch_stop
 from firecurtain.control.widen import select_stops
-from firecurtain.terms import FirecurtainError, Scope
+from firecurtain.terms import NS_PER_S, FirecurtainError, Scope
 from firecurtain.wire import subjects
 from firecurtain.wire.frame import encode_frame
 from firecurtain.wire.keys import Signer
@@ -36,11 +36,11 @@ from firecurtain.wire.messages import (
     compute_content_digest,
 )
 
-PERIOD_S = 0.2
-"""p of 03-protocol: a quarter of a second less would cost a signature more; d is more than seven periods."""
-
 REMEMBERED_MAX = 1024
 """Stops that nodes remember and we do not; more than these cannot make the issuer more silent than it is."""
+
+REMEMBERED_WAIT_NS = 5 * NS_PER_S
+"""Chosen: a sender repeats a stop several times a second, so what has not come again by then has no sender."""
 
 Cast = Callable[[str, bytes], Awaitable[None]]
 
@@ -85,6 +85,7 @@ class Issuer:
         cast: Cast,
         draw_id: Callable[[], bytes],
         max_age_ms: int,
+        period_ms: int,
     ) -> None:
         self.fleet = fleet
         self.clock = clock
@@ -93,9 +94,11 @@ class Issuer:
         self._cast = cast
         self._draw_id = draw_id
         self._max_age_ms = max_age_ms
+        self._period_s = period_ms / 1000
         self._grants = Grants()
         self._in_force: dict[bytes, StopEntry] = {}
-        self._remembered: dict[bytes, str] = {}
+        self._unrecorded: tuple[LatchedStop, ...] = ()
+        self._remembered: dict[bytes, tuple[str, int]] = {}
         self._changed = asyncio.Event()
         self._is_connected = True
         self._refresh()
@@ -117,6 +120,15 @@ class Issuer:
         """Whether this id is in H or in L."""
         return stop_id in self.latch.stops or stop_id in self._grants.recorded or stop_id in self._grants.lifted
 
+    def get_entry(self, stop_id: bytes) -> StopEntry | None:
+        """The stop of this id in H, lifted or not."""
+        stop = self.latch.stops.get(stop_id)
+        return stop.entry if stop else self._grants.recorded.get(stop_id)
+
+    def find_unrecorded(self) -> tuple[LatchedStop, ...]:
+        """Durable stops that the ledger does not hold yet; none while the latch is broken, as one of them is not."""
+        return self._unrecorded if self.latch.error is None else ()
+
     def add(self, frame: bytes) -> LatchedStop:
         """Narrow, then fsync. The frame's signature must have been verified. A known id keeps its first durability.
 
@@ -130,9 +142,9 @@ class Issuer:
         self._widen()
         return self.latch.stops[stop.entry.id]
 
-    def make_stop(self, kind: StopKind, scope: Scope, reason: str, stop_id: bytes) -> bytes:
+    def make_stop(self, kind: StopKind, scope: Scope, reason: str, stop_id: bytes | None = None) -> bytes:
         """Sign a stop of our own: a fence, a disarm, an exclusion or a widening. It is not latched yet."""
-        entry = StopEntry(stop_id, kind, str(scope), reason)
+        entry = StopEntry(stop_id or self._draw_id(), kind, str(scope), reason)
         return encode_frame(Stop(VERSION, self.fleet, entry, self.clock.read_utc_ms()), self._signer)
 
     def note_remembered(self, node: str, ids: tuple[bytes, ...]) -> None:
@@ -141,8 +153,13 @@ class Issuer:
         for stop_id in unknown:
             if stop_id in self._remembered or len(self._remembered) >= REMEMBERED_MAX:
                 continue
-            self._remembered[stop_id] = node
+            self._remembered[stop_id] = (node, self.clock.read_ns())
             _log.error("a node remembers a stop that we do not", node=node, stop=stop_id.hex(), silence=self.silence)
+
+    def find_lost(self) -> tuple[tuple[bytes, str], ...]:
+        """Stops remembered by nodes, as (id, node), that nobody sent us again within REMEMBERED_WAIT_NS."""
+        overdue_ns = self.clock.read_ns() - REMEMBERED_WAIT_NS
+        return tuple((key, node) for key, (node, since_ns) in self._remembered.items() if since_ns <= overdue_ns)
 
     @property
     def silence(self) -> str:
@@ -150,24 +167,25 @@ class Issuer:
         if self.latch.error is not None:
             return str(self.latch.error)
         if self._remembered:
-            stop_id, node = next(iter(self._remembered.items()))
+            stop_id, (node, _) = next(iter(self._remembered.items()))
             return (
                 f"{len(self._remembered)} stops are remembered by nodes but not here, first {stop_id.hex()} on {node}. "
-                "Restore the stop file, send the stops again, or lift these ids with k of n."
+                "Nothing is signed until they are sent again; else they soon count as stops of the whole fleet."
             )
         return ""
 
     def _refresh(self) -> None:
         known = {**self._grants.recorded, **{key: stop.entry for key, stop in self.latch.stops.items()}}
         self._in_force = {key: entry for key, entry in known.items() if key not in self._grants.lifted}
-        self._remembered = {key: node for key, node in self._remembered.items() if not self.is_known(key)}
+        self._unrecorded = tuple(stop for key, stop in self.latch.stops.items() if key not in self._grants.recorded)
+        self._remembered = {key: memory for key, memory in self._remembered.items() if not self.is_known(key)}
 
     def _widen(self) -> None:
         for service in sorted(self._grants.contents):
             listed, is_covered = select_stops(self._in_force.values(), service, self._grants.service_of)
             if not is_covered:
                 reason = f"widened: {len(listed)} narrower stops fill a beacon"
-                self.add(self.make_stop("halt", Scope("service", service), reason, self._draw_id()))
+                self.add(self.make_stop("halt", Scope("service", service), reason))
 
     # Signing
 
@@ -235,7 +253,7 @@ class Issuer:
             self._changed.clear()
             await self.cast_now()
             try:
-                await asyncio.wait_for(self._changed.wait(), PERIOD_S)
+                await asyncio.wait_for(self._changed.wait(), self._period_s)
             except TimeoutError:
                 continue
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from firecurtain.terms import parse_scope
+from firecurtain.domain.stops import widen_scope
+from firecurtain.terms import FLEET, Scope
 from firecurtain.wire.messages import STOPS_PER_BEACON_MAX, StopEntry
 
 STOP_BYTES_MAX = 40_000
@@ -46,7 +47,7 @@ def select_stops(
 
 def concerns(entry: StopEntry, service: str, service_of: Mapping[str, str]) -> bool:
     """Whether a stop may bind a node of `service`. A node nobody enrolled is counted to every service."""
-    scope = parse_scope(entry.scope)
+    scope = widen_scope(entry.scope)
     if scope.kind == "service":
         return scope.name == service
     if scope.kind == "node":
@@ -56,8 +57,9 @@ def concerns(entry: StopEntry, service: str, service_of: Mapping[str, str]) -> b
 
 def is_broad(entry: StopEntry, service: str) -> bool:
     """Whether a stop covers every node of `service`."""
-    return entry.scope in ("fleet", f"service:{service}")
+    return widen_scope(entry.scope) in (FLEET, Scope("service", service))
 
 
 def _breadth(entry: StopEntry, service: str) -> int:
-    return ("fleet", f"service:{service}", entry.scope).index(entry.scope)
+    scope = widen_scope(entry.scope)
+    return (FLEET, Scope("service", service), scope).index(scope)

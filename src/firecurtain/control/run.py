@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start a control plane, run it until it is told to end, and take it apart again.
+
+Order of the start: broker, connection, ledger (checked whole, or no start), latch, then everything else. What the
+running parts do is `plane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from firecurtain.bus.binary import find_binary
+from firecurtain.bus.nats import NatsBus, connect
+from firecurtain.bus.server import Server
+from firecurtain.control.clock import IssuerClock
+from firecurtain.control.credentials import CONTROL, Credentials, write_private
+from firecurtain.control.latch import Latch, create_latch, open_latch
+from firecurtain.control.plane import Plane
+from firecurtain.domain.commands import FoundFleet
+from firecurtain.domain.decide import decide
+from firecurtain.domain.events import decode_event, encode_event
+from firecurtain.domain.evolve import evolve, initial
+from firecurtain.domain.state import Fleet, Instant
+from firecurtain.ledger.ledger import Ledger, open_ledger
+from firecurtain.terms import BusError, ConfigError
+from firecurtain.wire.keys import Ed25519Signer
+
+EPOCH = 1
+"""The ledger epoch of a fleet that was never restored from a backup."""
+
+LEDGER_FILE = "ledger.sqlite"
+"""Our own checked copy, in state_dir."""
+
+LEDGER_BYTES_MAX = 16 * 1024**3
+"""Chosen: 25 million events of 600 bytes; a full ledger refuses grants, it never drops a record."""
+
+_log = structlog.get_logger("firecurtain.control")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """What `run` needs. `root` is the root envelope; `environ` says where to look for nats-server."""
+
+    fleet: str
+    state_dir: Path
+    root: bytes
+    issuer: Ed25519Signer
+    disk_reserve_bytes: int
+    environ: Mapping[str, str]
+
+
+async def run(config: ControlConfig) -> None:
+    """Run until SIGTERM or SIGINT. Call it in the main thread, whose end ends the broker.
+
+    Raises: FirecurtainError: it could not start, or a part of it could not go on.
+    """
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    _make_state_dir(config.state_dir)
+    credentials = Credentials(config.state_dir, config.fleet, lambda: secrets.token_urlsafe(24))
+    binary = find_binary(config.environ)
+    _log.info("broker binary", path=str(binary.path), version=binary.version, sha256=binary.sha256)
+    users = credentials.make_users(credentials.find_nodes())
+    async with Server(config.state_dir / "broker", binary, users, _report) as server:
+        bus = await connect(server.url, user=CONTROL, password=credentials.control_password, report=_report)
+        try:
+            await _run_connected(config, server, bus, credentials, ended)
+        finally:
+            await bus.close()
+
+
+async def _run_connected(
+    config: ControlConfig, server: Server, bus: NatsBus, credentials: Credentials, ended: asyncio.Event
+) -> None:
+    """Check ledger and latch, then serve."""
+    await bus.create_ledger(LEDGER_BYTES_MAX)
+    ledger = await open_ledger(
+        bus,
+        config.state_dir / LEDGER_FILE,
+        fleet=config.fleet,
+        epoch=EPOCH,
+        disks=(server.store, config.state_dir),
+        reserve_bytes=config.disk_reserve_bytes,
+    )
+    try:
+        clock = IssuerClock(config.issuer.keyid)
+        latch = _open_latch(config.state_dir / "stops", is_new=ledger.head.seq == 0)
+        fleet = await _replay(ledger) if ledger.head.seq else await _found(config, ledger, clock)
+        _check_issuer(config, fleet)
+
+        async def admit(node: str) -> dict[str, str]:
+            await server.reload(credentials.make_users({*credentials.find_nodes(), node}))
+            return {"url": server.url, "user": node, "password": credentials.get_node_password(node)}
+
+        plane = Plane(fleet, ledger, latch, bus, clock, config.issuer, server.revive, admit)
+        await plane.serve(ended, lambda: _write_run_file(config.state_dir, server, clock))
+    finally:
+        await ledger.close()
+
+
+async def _found(config: ControlConfig, ledger: Ledger, clock: IssuerClock) -> Fleet:
+    """Write the first event of a new fleet."""
+    now = Instant(clock.clock_id, clock.read_ns(), clock.started_ns, clock.read_utc_ms())
+    for event in decide(initial(), FoundFleet(config.fleet, EPOCH, config.root), now, {}):
+        await ledger.append(encode_event(event), ledger.head.seq)
+    return await _replay(ledger)
+
+
+async def _replay(ledger: Ledger) -> Fleet:
+    """The fleet as the checked ledger tells it."""
+    fleet = initial()
+    async for entry in ledger.history(0):
+        fleet = evolve(fleet, decode_event(entry.event))
+    return fleet
+
+
+def _check_issuer(config: ControlConfig, fleet: Fleet) -> None:
+    """Raises: ConfigError: agents would refuse every beacon."""
+    public = config.issuer.public.hex()
+    if public not in fleet.root.issuers:
+        raise ConfigError(
+            f"the issuer key {public} is not among the {len(fleet.root.issuers)} issuers of root version "
+            f"{fleet.root.version}. Use the issuer key made with this root."
+        )
+
+
+def _open_latch(path: Path, *, is_new: bool) -> Latch:
+    """Open the stop file; only a fleet that is being founded may lack it."""
+    if is_new and not path.exists():
+        create_latch(path)
+    latch, dropped_bytes = open_latch(path)
+    if dropped_bytes:
+        _log.warning(
+            "a stop was being written when the last control plane died; nobody was told of it",
+            dropped_bytes=dropped_bytes,
+        )
+    return latch
+
+
+def _make_state_dir(path: Path) -> None:
+    """Raises: ConfigError: others could read our passwords."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o777
+    except OSError as error:
+        raise ConfigError(
+            f"state_dir {path} cannot be made: {error.strerror}. Name another in firecurtain.toml."
+        ) from error
+    if mode & 0o077:
+        raise ConfigError(f"state_dir {path} has mode {mode:04o}; it holds passwords. Do: chmod 700 {path}")
+
+
+def _write_run_file(state_dir: Path, server: Server, clock: IssuerClock) -> None:
+    """Say where we are, for the command line on this machine and for whoever watches us start."""
+    run = {"pid": os.getpid(), "broker_pid": server.pid, "url": server.url, "started_utc_ms": clock.read_utc_ms()}
+    write_private(state_dir / "run.json", json.dumps(run, indent=1))
+    _log.info("control plane is up", **run)
+
+
+def _report(error: BusError) -> None:
+    _log.error("bus", code=error.code, error=str(error))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking in stops from people and nodes: verify, latch, cast, answer; the ledger is told afterwards.
+
+Nothing here waits for the ledger. A stop that cannot be recorded is in force all the same, and a stop whose fsync
+fails is still passed on to the agents, because passing on needs no signature of ours. A node's key speaks for that node
+only; a stop key speaks for every scope.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from firecurtain.bus.port import Bus, Message
+from firecurtain.control.issuer import Issuer
+from firecurtain.control.keys import find_node_by_key, index_stop_signers
+from firecurtain.control.latch import LatchedStop
+from firecurtain.domain.state import Fleet, Node
+from firecurtain.domain.stops import widen_scope
+from firecurtain.terms import BusError, FirecurtainError, WireError
+from firecurtain.wire import subjects
+from firecurtain.wire.frame import decode_frame
+from firecurtain.wire.messages import VERSION, Reply, Stop
+
+NODE_STOPS_MAX = 64
+"""In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
+
+REPLY_PREFIX = "_INBOX."
+"""Answers go to inboxes only: a reply subject is the asker's word and must not make us speak elsewhere."""
+
+_log = structlog.get_logger("firecurtain.stops")
+
+
+class StopDesk:
+    """Takes one stop message at a time.
+
+    `get_latched` gives the stops that each node last attested as latched; `on_latched` wakes whoever records.
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        bus: Bus,
+        get_fleet: Callable[[], Fleet],
+        get_latched: Callable[[], Mapping[str, frozenset[bytes]]],
+        on_latched: Callable[[], None],
+    ) -> None:
+        self._issuer = issuer
+        self._bus = bus
+        self._get_fleet = get_fleet
+        self._get_latched = get_latched
+        self._on_latched = on_latched
+
+    async def handle(self, message: Message) -> None:
+        """Verify, narrow, fsync, cast, answer."""
+        try:
+            stop = self._verify(message.data)
+            latched = await self.pull(self._choose_frame(stop, message.data))
+        except FirecurtainError as error:
+            _log.error("stop not taken", code=error.code, error=str(error), subject=message.subject)
+            # Without a readable stop there is no id to answer about.
+            await self._answer(message, bytes(16), ok=False, code=error.code, text=str(error), detail={})
+            return
+        await self._answer(
+            message, stop.entry.id, ok=True, code="", text="durable", detail=self._describe(stop, latched)
+        )
+
+    async def pull(self, frame: bytes) -> LatchedStop:
+        """Latch a verified stop and send it out; also the way of our own fences, disarms and exclusions.
+
+        Raises: LatchError: passed on to the agents, but not durable here.
+        """
+        before = len(self._issuer.latch.stops)
+        try:
+            latched = self._issuer.add(frame)
+        finally:
+            await self._send(frame)
+        if len(self._issuer.latch.stops) > before:
+            await self._issuer.cast_now()
+            entry = latched.entry
+            _log.warning("stop", scope=entry.scope, kind=entry.kind, reason=entry.reason, id=entry.id.hex())
+            self._on_latched()
+        return latched
+
+    def _verify(self, frame: bytes) -> Stop:
+        """Raises: WireError: malformed, of another fleet, wrongly signed, or a node that speaks for others."""
+        fleet = self._get_fleet()
+        verified = decode_frame(Stop, frame, index_stop_signers(fleet))
+        stop, node = verified.message, find_node_by_key(fleet, verified.keyid)
+        if stop.fleet != fleet.fleet:
+            raise WireError(f"stop {stop.entry.id.hex()} is for fleet {stop.fleet}, this is {fleet.fleet}.")
+        if node is not None:
+            self._check_own(stop, node.name)
+        return stop
+
+    def _check_own(self, stop: Stop, node: str) -> None:
+        scope = f"node:{node}"
+        if stop.entry.scope != scope:
+            raise WireError(f"node {node} may stop {scope}, not {stop.entry.scope}. Use a stop key of the root.")
+        if self._issuer.is_known(stop.entry.id):
+            return
+        count = sum(entry.scope == scope for entry in self._issuer.in_force().values())
+        if count >= NODE_STOPS_MAX:
+            raise WireError(f"{count} stops of {scope} are in force; {NODE_STOPS_MAX} are enough. Lift them first.")
+
+    def _choose_frame(self, stop: Stop, frame: bytes) -> bytes:
+        """The frame to latch: as it came, unless its id was taken by a stop of another scope.
+
+        Else whoever hears a stop first could take its id for a harmless scope and so have the real one ignored.
+        """
+        known = self._issuer.get_entry(stop.entry.id)
+        if known is None or known.scope == stop.entry.scope:
+            return frame
+        return self._issuer.make_stop(stop.entry.kind, widen_scope(stop.entry.scope), stop.entry.reason)
+
+    def _describe(self, stop: Stop, latched: LatchedStop) -> dict[str, object]:
+        """What the asker waits for: when it became durable, and which nodes have attested it."""
+        nodes = {
+            node.name: latched.entry.id in self._get_latched().get(node.name, frozenset())
+            for node in self._get_fleet().nodes.values()
+            if node.excluded_by is None and is_in_scope(stop.entry.scope, node)
+        }
+        return {"durable_ns": latched.durable_ns, "clock_id": latched.clock_id.hex(), "nodes": nodes}
+
+    async def _send(self, frame: bytes) -> None:
+        """Down to every agent. A lost connection is told; the beacon carries the stop once there is one again."""
+        try:
+            await self._bus.cast(subjects.stop_down(self._issuer.fleet), frame)
+        except BusError as error:
+            _log.error("stop not passed on now; every later beacon carries it", code=error.code, error=str(error))
+
+    async def _answer(
+        self, message: Message, stop_id: bytes, *, ok: bool, code: str, text: str, detail: dict[str, object]
+    ) -> None:
+        if not message.reply.startswith(REPLY_PREFIX):
+            return
+        fleet = self._get_fleet()
+        reply = Reply(VERSION, fleet.fleet, stop_id, ok, fleet.seq, code, text, json.dumps(detail).encode())
+        try:
+            await self._bus.cast(message.reply, self._issuer.compute_reply(reply))
+        except BusError as error:
+            _log.error("stop not answered", code=error.code, error=str(error))
+
+
+def is_in_scope(scope_text: str, node: Node) -> bool:
+    """Whether a stop of this scope binds this node. Releases and flags bind every node, because any may get them."""
+    scope = widen_scope(scope_text)
+    if scope.kind == "service":
+        return scope.name == node.service
+    if scope.kind == "node":
+        return scope.name == node.name
+    return True
