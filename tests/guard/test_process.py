@@ -145,9 +145,11 @@ def test_a_child_of_fork_is_denied_until_it_attaches_and_inherits_no_slot(stage,
         own = firecurtain.attach("payouts", stage.path)
         token = own.action("send-order").acquire(cause="p-17", usd=7)
         key = read_process_key(os.getpid())
-        return tuple(token), read_slots(compute_slots_directory(stage.path)).totals[key]["send-order:usd_micro"]
+        totals = read_slots(compute_slots_directory(stage.path)).totals[key]
+        is_the_only_one = list(curtain._guards.values()) == [own] and firecurtain.attach("payouts", stage.path) is own
+        return tuple(token), totals["send-order:usd_micro"], is_the_only_one
 
-    assert run_forked(attach_again) == "((7, 4711), 7000000)"
+    assert run_forked(attach_again) == "((7, 4711), 7000000, True)"
     totals = read_slots(compute_slots_directory(stage.path)).totals
     assert totals[read_process_key(os.getpid())] == before[read_process_key(os.getpid())]
     assert guard.action("send-order").acquire(cause="p-17", usd=1) == (7, 4711)

@@ -68,6 +68,60 @@ def test_a_page_starts_closed_whatever_stood_in_it(page_path, header, grant):
         assert read_reason(PageReader(page_path, "payouts")) is Reason.EXPIRED
 
 
+def test_a_restarting_agent_shuts_the_page_before_it_touches_anything_else(page_path, header, grant, monkeypatch):
+    """Method: look into the file when the writer reads the clock, which is after the header and before the body."""
+    with PageWriter(page_path, header) as writer:
+        writer.grant(grant, 2**63)
+        survivor = Path(page_path).read_bytes()
+    Path(page_path).write_bytes(survivor)
+    seen = []
+
+    def look():
+        seen.append(Path(page_path).read_bytes())
+        return NOW_NS
+
+    monkeypatch.setattr("firecurtain.permit.writer.boottime_ns", look)
+    PageWriter(page_path, header).release()
+    assert seen[0][256:264] == bytes(8)
+    assert seen[0][1024:] == survivor[1024:]
+
+
+@pytest.mark.parametrize("started_ns", [NOW_NS, NOW_NS + 1])
+@pytest.mark.parametrize("flips", [1, 2])
+def test_a_restarting_agent_leaves_the_body_in_use_alone(page_path, header, grant, monkeypatch, started_ns, flips):
+    """Goal: a guard that reads while the agent starts never sees half a body, and no generation comes twice."""
+    with PageWriter(page_path, header) as writer:
+        for seq in range(flips):
+            writer.grant(replace(grant, ledger_seq=seq), NOW_NS)
+        before = Path(page_path).read_bytes()
+    Path(page_path).write_bytes(before)
+    monkeypatch.setattr("firecurtain.permit.writer.boottime_ns", lambda: started_ns)
+    with PageWriter(page_path, header):
+        after = Path(page_path).read_bytes()
+    generations = [int.from_bytes(page[320:328], "little") for page in (before, after)]
+    in_use = 1024 + 1024 * (generations[0] & 1)
+    assert after[in_use : in_use + 1024] == before[in_use : in_use + 1024]
+    assert generations[0] & 1 != generations[1] & 1
+    assert generations[1] - started_ns in (0, 1, 2)
+
+
+def test_a_deadline_over_a_closed_body_permits_nothing(reader, writer, grant):
+    """Check in pairs: the writer never leaves a page so, the reader does not rely on it."""
+    writer.grant(grant, NOW_NS + 1)
+    writer.close(Reason.STOP_IN_FORCE, "halted")
+    writer._words[EXPIRY_WORD] = NOW_NS + 1
+    assert read_reason(reader) is Reason.STOP_IN_FORCE
+
+
+def test_a_path_that_goes_up_again_is_refused(writer, grant):
+    writer.grant(grant, boottime_ns() + MAX_AGE_NS)
+    parent, name = writer.path.rsplit("/", 1)
+    assert read_reason(PageReader(writer.path, "payouts")) is Reason.OK
+    closed = PageReader(f"{parent}/../permit/{name}", "payouts").read()
+    assert closed.reason is Reason.PAGE_UNSAFE
+    assert "without '..'" in closed.detail
+
+
 def test_a_granted_page_shows_the_grant(reader, writer, grant):
     writer.grant(grant, NOW_NS + MAX_AGE_NS)
     view = reader.read()

@@ -29,12 +29,14 @@ from firecurtain.permit import (
     Closed,
     Grant,
     PageReader,
+    ProcessKey,
     SlotWriter,
     View,
     boottime_ns,
     compute_page_path,
     parse_action_name,
     read_limits,
+    read_process_key,
 )
 from firecurtain.terms import NS_PER_MS, Digest, FlagToken, LimitError, PermitError, Reason, short
 
@@ -42,7 +44,7 @@ GUARDS_MAX = 64
 """Chosen: a process serves one page, a test process some dozens."""
 _LOOK_INTERVAL_NS = 100 * NS_PER_MS
 
-_guards: dict[tuple[str, str], Guard] = {}
+_guards: dict[tuple[str, str, ProcessKey], Guard] = {}
 
 
 def attach(service: str, path: str | None = None, *, artifact_descriptor: int | None = None) -> Guard:
@@ -53,21 +55,20 @@ def attach(service: str, path: str | None = None, *, artifact_descriptor: int | 
         path: where the permit page is; otherwise FIRECURTAIN_PERMIT, otherwise the runtime directory.
         artifact_descriptor: an inherited descriptor inside the artifact; otherwise the file of `__main__` counts.
     Returns: a guard, always. Without an agent everything is denied, and the denial says how to start one.
-    Raises: TermError: `service` is not a name. PermitError: 64 guards in one process.
+    Raises: TermError: `service` is not a name. PermitError: 64 guards in one process, or no /proc.
     """
     where = compute_page_path(service, os.environ, os.geteuid()) if path is None else path
-    key = (service, where)
-    known = _guards.get(key)
-    if known is not None and not known.is_forked():
-        return known
-    if known is None and len(_guards) >= GUARDS_MAX:
-        raise PermitError(f"{GUARDS_MAX} guards in one process. Do: attach once for each service and keep the guard.")
-    artifact, source = read_own_artifact(artifact_descriptor)
-    guard = Guard(service, where, artifact, source)
-    if known is not None:
-        _guards[key] = guard
-    # Two threads that attach at once get one guard: limits that exist twice would be doubled.
-    return _guards.setdefault(key, guard)
+    # The process is part of the key, so a child of fork never meets a guard of its parent's here.
+    key = (service, where, read_process_key(os.getpid()))
+    if key not in _guards:
+        for stale in [known for known, guard in list(_guards.items()) if guard.is_forked()]:
+            _guards.pop(stale, None)
+        if len(_guards) >= GUARDS_MAX:
+            raise PermitError(f"{GUARDS_MAX} guards in one process. Do: attach once for each service, keep the guard.")
+        artifact, source = read_own_artifact(artifact_descriptor)
+        # Two threads that attach at once get one guard: limits that exist twice would be doubled.
+        return _guards.setdefault(key, Guard(service, where, artifact, source))
+    return _guards[key]
 
 
 class Guard:
@@ -163,7 +164,7 @@ class Guard:
         """The I/O of a guard: at attach, and while something is missing at most every 100 ms."""
         is_own = self.artifact is not None and grant.artifact == self.artifact
         needs_limits = is_own and grant.limits != self._limits[0]
-        if not (needs_limits or self._slot is None) or self.is_forked():
+        if not needs_limits and self._slot is not None:
             return
         now_ns = self._clock()
         if now_ns < self._look_ns:
