@@ -11,9 +11,14 @@ import pytest
 
 from firecurtain.control.issuer import Grants, Issuer, make_content
 from firecurtain.control.latch import Latch, create_latch, open_latch
+from firecurtain.domain.commands import FoundFleet
+from firecurtain.domain.decide import decide
+from firecurtain.domain.evolve import evolve, initial
+from firecurtain.domain.state import Fleet, Instant
 from firecurtain.wire.frame import encode_frame
 from firecurtain.wire.keys import Ed25519Signer
 from firecurtain.wire.messages import VERSION, AllowedRelease, Stop, StopEntry
+from support.plane import make_root
 
 FLEET = "knight"
 
@@ -117,3 +122,13 @@ def make_stop(stop_key: Ed25519Signer) -> Callable[..., bytes]:
         return encode_frame(Stop(VERSION, FLEET, StopEntry(stop_id, "halt", scope, reason), 0), stop_key)
 
     return make
+
+
+@pytest.fixture
+def operator_fleet() -> Fleet:
+    """A fleet that was founded and nothing else."""
+    now = Instant(bytes(16), 2, 1, 0)
+    fleet = initial()
+    for event in decide(fleet, FoundFleet(FLEET, 1, make_root()), now, {}):
+        fleet = evolve(fleet, event)
+    return fleet

@@ -10,6 +10,7 @@ cannot be written, or nodes remember stops that it does not, it signs no beacon 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -252,10 +253,10 @@ class Issuer:
         while True:
             self._changed.clear()
             await self.cast_now()
-            try:
-                await asyncio.wait_for(self._changed.wait(), self._period_s)
-            except TimeoutError:
-                continue
+            # Not wait_for: in Python 3.11 it may swallow a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._period_s):
+                    await self._changed.wait()
 
     def _tell(self, error: FirecurtainError | None) -> None:
         if error is not None and self._is_connected:

@@ -118,8 +118,10 @@ class Turn:
         while True:
             self._due.clear()
             await self.take_turn()
+            # Not wait_for: in Python 3.11 it may swallow a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), TURN_S)
+                async with asyncio.timeout(TURN_S):
+                    await self._due.wait()
 
     async def take_turn(self) -> None:
         """Record what was latched, open sessions, go on with rollouts. Troubles are told and met again next turn."""
