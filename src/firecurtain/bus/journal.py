@@ -24,6 +24,7 @@ from firecurtain.bus.port import (
     MESSAGE_BYTES_MAX,
     Conflict,
     NoAnswer,
+    RecordMissing,
     Report,
     StoreFailed,
     Unavailable,
@@ -108,8 +109,15 @@ class Journal:
                 if attempt == 0:
                     raise
                 continue
-            return await self._settle(json.loads(raw.data), event, expect, id)
-        return await self._settle_unanswered(event, expect, id)
+            answer = json.loads(raw.data)
+            if "error" not in answer and int(answer["seq"]) == expect + 1 and not answer.get("duplicate"):
+                return expect + 1
+            if "error" in answer and answer["error"].get("err_code") not in _WRONG_SEQUENCE:
+                _refuse_error(answer, f"store the event after sequence {expect}")
+            break
+        # Our own earlier attempt, somebody else's record, or nothing at all: only the record itself can tell. With a
+        # full disk JetStream leaves an append without any answer and still answers questions.
+        return await self._settle(event, expect, id)
 
     async def last(self) -> int:
         """As `Bus.last`. A stream that is not there is an empty ledger: whoever has read more will say damaged."""
@@ -130,7 +138,7 @@ class Journal:
                         is_first = False
                         yield record
                 is_first = False
-            except (NoAnswer, StoreFailed, Unavailable) as trouble:
+            except (NoAnswer, Unavailable) as trouble:
                 if is_first or self._link.is_over:
                     raise
                 self._link.report(trouble)
@@ -189,47 +197,27 @@ class Journal:
         _refuse_error(answer, f"read from sequence {start}")
         return name
 
-    async def _settle(self, answer: dict[str, Any], event: bytes, expect: int, id: str) -> int:  # noqa: A002 - as above
-        """Turn the answer to an append into a sequence, or find out what stands in its place."""
-        error = answer.get("error")
-        if error is None and int(answer["seq"]) == expect + 1 and not answer.get("duplicate"):
-            return expect + 1
-        if error is not None and error.get("err_code") not in _WRONG_SEQUENCE:
-            raise StoreFailed(
-                f"JetStream did not store the event after sequence {expect}: {error.get('description')} "
-                f"(error {error.get('err_code')}). Free disk space on the control host and restart the broker."
-            )
-        # Our own earlier attempt, or somebody else's record: only the record itself can tell.
-        last = await self._read_back(event, expect, id)
-        if last is None:
-            return expect + 1
-        raise Conflict(expect, last)
-
-    async def _settle_unanswered(self, event: bytes, expect: int, id: str) -> int:  # noqa: A002 - as above
-        """No attempt was answered. With a full disk JetStream says nothing to an append and still answers questions."""
-        last = await self._read_back(event, expect, id)
-        if last is None:
-            return expect + 1
-        if last == expect:
-            raise StoreFailed(
-                f"JetStream answers but did not store the event after sequence {expect}, sent {APPEND_ATTEMPTS} times: "
-                "its disk is full or broken. Free space on the control host and restart the broker."
-            )
-        raise Conflict(expect, last)
-
-    async def _read_back(self, event: bytes, expect: int, id: str) -> int | None:  # noqa: A002 - as above
-        """None when our own event stands after `expect`, else the sequence of the newest record."""
+    async def _settle(self, event: bytes, expect: int, id: str) -> int:  # noqa: A002 - as above
+        """Look at what stands after `expect`: our event, another one, or nothing."""
         try:
             stored = await self._call(f"STREAM.MSG.GET.{LEDGER_STREAM}", seq=expect + 1)
-            if _is_same(stored, event, _message_id(id, expect)):
-                return None
-            return await self.last()
-        except (NoAnswer, StoreFailed, Unavailable) as lost:
+            last = await self.last()
+        except (StoreFailed, Unavailable) as lost:
             raise Unavailable(
                 f"append after sequence {expect} was sent and not acknowledged ({lost}). "
                 "It may be stored: append the same event again, or read from there.",
                 ambiguous=True,
             ) from lost
+        if _is_same(stored, event, _message_id(id, expect)):
+            return expect + 1
+        if "message" in stored or last < expect:
+            raise Conflict(expect, last)
+        if last > expect:
+            raise RecordMissing(expect + 1, last)
+        raise StoreFailed(
+            f"JetStream answers but did not store the event after sequence {expect}, sent {APPEND_ATTEMPTS} times: "
+            "its disk is full or broken. Free space on the control host and restart the broker."
+        )
 
     async def _call(self, call: str, **body: object) -> dict[str, Any]:
         request = json.dumps(body).encode() if body else b""
@@ -278,9 +266,7 @@ class _Place:
         """A heartbeat ago the stream ended at `_owed`: by now every record up to there must have arrived."""
         self.check_end(last)
         if self._sequence < self._owed:
-            raise LedgerDamaged(
-                f"record {self._sequence + 1} is missing: the stream ends at {self._owed} and gives no more. {_DO}"
-            )
+            raise RecordMissing(self._sequence + 1, self._owed)
         self._owed = last
 
 

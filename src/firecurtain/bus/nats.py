@@ -115,6 +115,8 @@ class _Link:
         self._connected = asyncio.Event()
         self._last_trouble = "no connection was made yet"
         self._denied: Denied | None = None
+        self._is_open = False
+        self._ending: asyncio.Task[None] | None = None
         self._closing = False
         self._listenings: set[Listening[Any]] = set()
         self._trips: set[asyncio.Task[None]] = set()
@@ -158,6 +160,7 @@ class _Link:
                 await asyncio.wait({attempt})
         if attempt.cancelled() or attempt.exception():
             await self._give_up(user, timeout_s, attempt)
+        self._is_open = True
         self._connected.set()
 
     async def _give_up(self, user: str, timeout_s: float, attempt: asyncio.Task[None]) -> None:
@@ -288,9 +291,18 @@ class _Link:
             self.report(self._denied)
         elif isinstance(error, errors.SlowConsumerError):
             self.report(Overflow(f"a message on {error.subject!r} was dropped before it was read: reader too slow."))
-        elif "authorization violation" in text.lower() and not self._connected.is_set() and not self._refused.done():
-            self._refused.set_result(text.removeprefix("nats: "))
-        self._last_trouble = text or repr(error)
+        elif "authorization violation" in text.lower() and not self._connected.is_set():
+            self._refuse(text.removeprefix("nats: "))
+        if not self._refused.done():  # what follows a refusal are its consequences
+            self._last_trouble = text or repr(error)
+
+    def _refuse(self, reason: str) -> None:
+        """The broker no longer knows this user: nats-py would knock twenty times a second for ever."""
+        if not self._refused.done():
+            self._refused.set_result(reason)
+            self._last_trouble = reason
+        if self._is_open and self._ending is None:
+            self._ending = asyncio.create_task(self._client.close())
 
     async def _on_disconnected(self) -> None:
         if self._connected.is_set() and not self._closing:
@@ -306,9 +318,7 @@ class _Link:
         """The broker closed for good (a removed user, a protocol error): nats-py will not reconnect."""
         if self._closing:
             return
-        reason = self._client.last_error or self._last_trouble
-        end = Unavailable(f"the broker at {self._url} closed the connection ({reason}). Connect again.")
-        self._last_trouble = str(reason)
+        end = Unavailable(f"the broker at {self._url} closed the connection ({self._last_trouble}). Connect again.")
         for listening in tuple(self._listenings):
             listening.fail(end)
         self._connected.set()

@@ -61,6 +61,23 @@ class StoreFailed(BusError):  # noqa: N818 - says what failed: the broker's disk
     code = "bus-store-failed"
 
 
+class RecordMissing(StoreFailed):
+    """The stream counts record `seq` and does not give it. Harmless if nobody ever saw it, else it is lost.
+
+    A broker whose disk was full counts a record it could not write, until it is restarted. Whoever holds a copy of the
+    ledger knows whether the record ever was.
+    """
+
+    code = "bus-record-missing"
+
+    def __init__(self, seq: int, last: int) -> None:
+        super().__init__(
+            f"the stream says it ends at {last} and does not give record {seq}: its disk is full or broken. "
+            "Free space on the control host and restart the broker; then run `firecurtain ledger verify`."
+        )
+        self.seq = seq
+
+
 class NoAnswer(BusError):  # noqa: N818 - in this protocol no answer is an answer
     """Nobody answered an `ask` in time. Silence is how the control plane refuses a node, so expect it."""
 
@@ -116,8 +133,9 @@ class Bus(Protocol):
         """Yield (sequence, event) from `after + 1` on, without a gap, then live for as long as the bus is open.
 
         A broker restart in between is survived. Leave the loop early only inside `contextlib.aclosing`.
-        It ends when this client closes. Raises: LedgerDamaged when a record is missing or changed, or the ledger ends
-        before `after`; Unavailable or StoreFailed when the first request fails or the broker closes the connection.
+        It ends when this client closes. Raises: LedgerDamaged: a record in between is missing, one changed, or the
+        ledger ends before `after`. RecordMissing: the newest are counted but not given. StoreFailed. Unavailable: the
+        first request failed, or the broker closed the connection for good.
         """
         ...
 

@@ -78,6 +78,7 @@ class Server:
         self._probe = User("", "", (), ())
         self._ready = asyncio.Event()
         self._is_planned = False
+        self._has_failed_store = False
         self._watch: asyncio.Task[None] | None = None
         self._one_change = asyncio.Lock()
 
@@ -127,10 +128,11 @@ class Server:
                 )
 
     async def revive(self, reserve_bytes: int = RESERVE_BYTES) -> None:
-        """After StoreFailed: start the child again, since JetStream does not recover from a full disk by itself.
+        """After StoreFailed: kill the child and start it again; JetStream does not recover from a full disk by itself.
 
         Raises: DiskReserve: there is still no room, so a restart would only fail again. ServerFailed.
         """
+        self._has_failed_store = True
         check_reserve(self.store, reserve_bytes)
         async with self._one_change:
             await self._ready.wait()
@@ -138,12 +140,13 @@ class Server:
                 raise ServerFailed(f"the broker of {self.directory} is not running. Start it first.")
             self._ready.clear()
             self._is_planned = True
-            await self._child.end()
+            await self._child.kill()
             try:
                 async with asyncio.timeout(READY_S):
                     await self._ready.wait()
             except TimeoutError as error:
                 raise ServerFailed(f"nats-server did not come back: {self._read_log_tail()}") from error
+            self._has_failed_store = False
 
     async def stop(self) -> None:
         """End the child and release the store. Safe to call twice."""
@@ -152,7 +155,8 @@ class Server:
             await asyncio.wait({self._watch})
             self._watch = None
         if self._child is not None:
-            await self._child.end()
+            # Once its store has failed a polite end would make the failure last; see `child`.
+            await (self._child.kill() if self._has_failed_store else self._child.end())
             self._child = None
         if self._lock >= 0:
             os.close(self._lock)

@@ -15,7 +15,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from firecurtain.bus.disk import RESERVE_BYTES, check_reserve
-from firecurtain.bus.port import Bus, Conflict, Unavailable
+from firecurtain.bus.port import Bus, Conflict, RecordMissing, Unavailable
 from firecurtain.ledger.chain import (
     Entry,
     Head,
@@ -26,7 +26,7 @@ from firecurtain.ledger.chain import (
     verify_record,
     verify_same,
 )
-from firecurtain.ledger.compare import read_compared
+from firecurtain.ledger.compare import describe_missing, read_compared
 from firecurtain.ledger.replica import Replica, make_replica
 from firecurtain.terms import LedgerDamaged
 
@@ -52,7 +52,7 @@ class Ledger:
             expect: the sequence the caller decided on.
             uses_reserve: True for what a stop writes: it may use the disk space that grants may not.
         Raises: Conflict, Unavailable, ReplicaFailed: `catch_up`, then decide again. DiskReserve: nothing was sent.
-            StoreFailed: restart the broker, then `catch_up`. LedgerDamaged: now and from now on.
+            StoreFailed: revive the broker, then `catch_up`. LedgerDamaged: now and from now on.
         """
         self.check()
         if not uses_reserve:
@@ -152,6 +152,12 @@ class Ledger:
         except LedgerDamaged as damage:
             self.damage = self.damage or damage
             raise
+        except RecordMissing as missing:
+            # Beyond our head nobody was ever told of this record: a broker with a full disk may only think it has it.
+            if missing.seq > self.head.seq:
+                raise
+            self.damage = self.damage or describe_missing(missing)
+            raise self.damage from missing
 
 
 async def open_ledger(
