@@ -217,7 +217,7 @@ async def test_a_damaged_latch_is_refused_and_a_torn_end_is_not(rig: Rig) -> Non
     await until(lambda: rig.permit, "a permit: nothing was forgotten")
     await rig.stop_agent()
     assert path.read_bytes() == whole
-    path.write_bytes(whole[:20] + b"0" + whole[21:])
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
     await rig.start_agent()
     with pytest.raises(LatchError, match="damaged"):
         await rig.stop_agent()

@@ -129,6 +129,8 @@ class Exchange:
             t0_ns = boottime_ns()
             self._host.apply(machine.begin_attest(self._host.state, t0_ns, secrets.token_bytes(16), totals))
             for attest in self._take_sending():
+                # Tasks begin in this order and `ask` publishes before it first waits: numbers arrive in growing order,
+                # which matters, because a number that falls back is how a clone shows itself.
                 self._spawn(self._ask(bus, attest))
         for release in sorted(self._host.wanted - self._fetching):
             self._spawn(self._fetch(bus, release))

@@ -140,4 +140,4 @@ def _log_drops(before: Mapping[str, int], after: Mapping[str, int]) -> None:
     """Named at 1, 2, 4, 8 …: a flood must not become a flood of log lines."""
     for cause, count in after.items():
         if count != before.get(cause) and count & (count - 1) == 0:
-            _log.warning("dropped", cause=cause, count=count)
+            _log.info("dropped", cause=cause, count=count)

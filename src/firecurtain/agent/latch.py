@@ -9,6 +9,7 @@ damage stays at the end. Who may stop or lift is verified before it comes here.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import zlib
 from pathlib import Path
@@ -66,6 +67,8 @@ class _File:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            # Two agents on one state directory would cut each other's lines in half.
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _sync_directory(path.parent)
             content = path.read_bytes()
             *lines, tail = content.split(b"\n")

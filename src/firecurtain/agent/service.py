@@ -97,7 +97,9 @@ class Service:
             return
         pid = self._process.child.pid
         self._started_ns = boottime_ns()
-        _log.info("service started", pid=pid, artifact=release.artifact, version=release.version, level="L0")
+        _log.info(
+            "service started", pid=pid, artifact=release.artifact, version=release.version, attestation="L0 self-report"
+        )
         self._process.child.ended.add_done_callback(lambda _ended: self._host.releases_changed.set())
         await self.attest()
 

@@ -13,6 +13,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 
 import structlog
 
@@ -68,20 +69,17 @@ async def serve(config: AgentConfig, connect: Connect, stopping: asyncio.Event) 
     root = read_root(config)
     signer = load_private_key(config.node_key)
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    latch = Latch(config.state_dir)
-    shelf = ReleaseShelf(config.state_dir / "releases", root, config.service)
-    for text in shelf.load():
-        _log.warning("release on disk refused", error=text)
-    if latch.torn_bytes:
-        _log.warning("torn end of a latch dropped: it was never acknowledged", size_bytes=latch.torn_bytes)
-    try:
-        with PageWriter(config.page_path, make_header(config, root)) as page:
-            host = Host(make_identity(config, root), root, page, latch, shelf)
-            service = Service(config, host)
-            exchange = Exchange(host, service, root, signer, CounterSum(config.page_path))
-            await _run_tasks(host, service, exchange, connect, stopping)
-    finally:
-        latch.close()
+    # The page first: it is closed from here on, whatever else fails, and its lock keeps a second agent out.
+    with PageWriter(config.page_path, make_header(config, root)) as page, closing(Latch(config.state_dir)) as latch:
+        if latch.torn_bytes:
+            _log.warning("torn end of a latch dropped: it was never acknowledged", size_bytes=latch.torn_bytes)
+        shelf = ReleaseShelf(config.state_dir / "releases", root, config.service)
+        for text in shelf.load():
+            _log.warning("release on disk refused", error=text)
+        host = Host(make_identity(config, root), root, page, latch, shelf)
+        service = Service(config, host)
+        exchange = Exchange(host, service, root, signer, CounterSum(config.page_path))
+        await _run_tasks(host, service, exchange, connect, stopping)
 
 
 def read_root(config: AgentConfig) -> Root:

@@ -61,8 +61,8 @@ def begin(identity: Identity, entries: tuple[StopEntry, ...] = (), lifted: tuple
     """Start with what the latches hold. The page is closed first of all, whatever an earlier agent left in it."""
     sets = stops.add_lifts(stops.add_stops(StopSets(), entries), lifted)
     denied = Denied(Reason.EXPIRED, "the agent has started and nobody has affirmed yet. Do: see `firecurtain status`.")
-    latched = tuple(entry.id for entry in entries)[-LATCHED_PER_ATTEST_MAX:]
-    state = AgentState(identity=identity, page=denied, sets=sets, latched=latched)
+    state = AgentState(identity=identity, page=denied, sets=sets)
+    state = on_latched(state, tuple(entry.id for entry in entries))
     return state, (ClosePage(denied.reason, denied.detail),)
 
 
@@ -129,14 +129,16 @@ def on_lift(state: AgentState, stop_ids: tuple[bytes, ...], now_ns: int) -> Step
     new = stops.find_new_lifts(state.sets, stop_ids)
     if not new:
         return state, ()
-    state, settled = _settle(replace(state, sets=stops.add_lifts(state.sets, new)), now_ns)
+    state = replace(state, sets=stops.add_lifts(state.sets, new))
+    state, settled = _settle(on_latched(state, ()), now_ns)
     return state, (LatchLifts(new), *settled)
 
 
 def on_latched(state: AgentState, stop_ids: tuple[bytes, ...]) -> AgentState:
-    """These stops are on disk: from now on each attest names them, the newest 1,024."""
-    new = tuple(stop_id for stop_id in stop_ids if stop_id not in state.latched)
-    return replace(state, latched=(state.latched + new)[-LATCHED_PER_ATTEST_MAX:])
+    """These stops are on disk: until they are lifted each attest names them, the newest 1,024."""
+    known = dict.fromkeys(state.latched + stop_ids)
+    latched = tuple(stop_id for stop_id in known if stop_id not in state.sets.lifted)
+    return replace(state, latched=latched[-LATCHED_PER_ATTEST_MAX:])
 
 
 def on_latch_failed(state: AgentState, text: str) -> Step:
