@@ -35,7 +35,7 @@ class ActionLimits:
 
 
 def encode_limits(limits: Mapping[str, ActionLimits]) -> bytes:
-    """The canonical bytes. Raises: LimitError: a name or value is out of bounds.
+    """The canonical bytes. Names and values are judged by `parse_limits`, which every writer and reader goes through.
 
     >>> encode_limits({"send-order": ActionLimits(effects_per_cause=10, gross_usd=2_000_000)})
     b'{"send-order":{"effects_per_cause":10,"gross_usd":2000000}}'
@@ -44,9 +44,7 @@ def encode_limits(limits: Mapping[str, ActionLimits]) -> bytes:
         action: {"effects_per_cause": limit.effects_per_cause, "gross_usd": limit.gross_usd}
         for action, limit in limits.items()
     }
-    data = _encode_canonical(document)
-    parse_limits(data)
-    return data
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def parse_limits(data: bytes) -> dict[str, ActionLimits]:
@@ -65,7 +63,7 @@ def parse_limits(data: bytes) -> dict[str, ActionLimits]:
     if not isinstance(document, dict):
         raise LimitError(f"a limits file is a JSON object, not {type(document).__name__}. Do: let the agent write it.")
     limits = {parse_action_name(action): _parse_action(action, keys) for action, keys in document.items()}
-    if _encode_canonical(document) != data:
+    if encode_limits(limits) != data:
         raise LimitError("the limits file is not canonical (sorted keys, none twice, no spaces). Do: encode_limits().")
     return limits
 
@@ -154,10 +152,6 @@ def _parse_action(action: str, keys: object) -> ActionLimits:
                 f"$.{action}.{key} must be a whole number from 0 to {_VALUE_MAX}, got {value!r}. Do: set it."
             )
     return ActionLimits(**keys)
-
-
-def _encode_canonical(document: object) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
 def _name(digest: Digest) -> str:
