@@ -209,10 +209,16 @@ def test_a_file_that_only_its_test_imports_is_found(plant: Plant) -> None:
 def test_a_module_started_or_copied_by_its_name_is_alive(plant: Plant) -> None:
     plant.module("rehearsal/venue.py", "def main(): return 1\n")
     plant.module("rehearsal/artifacts/start_old.py", "def main(): return 1\n")
-    plant.module("rehearsal/start.py", "COMMAND = ['-m', 'firecurtain.rehearsal.venue', 'artifacts/start_old.py']\n")
-    plant.module("cli/main.py", "from firecurtain.rehearsal import start\nfrom firecurtain.domain import state\n")
+    plant.module("rehearsal/artifacts/exit_guarded.py", "class Exit: pass\nclass Dead: pass\n")
+    plant.module("rehearsal/artifacts/router.py", "from .exit import Exit\nprint(Exit)\n")
+    started = "['-m', 'firecurtain.rehearsal.venue']"
+    copied = "['artifacts/start_old.py', 'artifacts/exit_guarded.py', 'artifacts/router.py']"
+    plant.module(
+        "cli/main.py", f"from firecurtain.domain import state\ndef main(): return {started}, {copied}, state\n"
+    )
     assert plant.ask(dead.find_dead_files) == []
-    assert not any(" main:" in finding for finding in plant.ask(dead.find_unused_names))
+    (finding,) = [finding for finding in plant.ask(dead.find_unused_names) if "rehearsal" in finding]
+    assert finding.endswith("nothing but tests uses Dead: delete it")
 
 
 @pytest.mark.parametrize(

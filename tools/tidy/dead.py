@@ -18,8 +18,10 @@ from tools.tidy.tree import OUR_PACKAGE, Finding, Source, Tree
 
 # The packages whose __all__ is for users of ours, who are not in this tree.
 PUBLIC_PACKAGES = (OUR_PACKAGE, f"{OUR_PACKAGE}.guard")
-# Kept although only tests use them; each with its reason.
-KEPT: dict[str, str] = {}
+# Kept although only tests use them, each for a reason.
+KEPT = {
+    "firecurtain.bus.memory": "the port's fake: every room tests against it, and one suite holds it to the real broker",
+}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 
@@ -37,10 +39,10 @@ def find_dead_files(tree: Tree) -> Iterator[Finding]:
     """A module that no other file imports, no command starts and nobody can run by itself."""
     uses = collect_uses(tree)
     entries = {script.partition(":")[0] for script in tree.scripts}
-    for source in find_living_code(tree):
+    for source in find_judged_code(tree):
         is_entry = source.module in entries or is_named(source, uses) or has_main_block(source)
         is_imported = any(name == source.module or name.startswith(f"{source.module}.") for name in uses.names)
-        if source.module and not source.is_package and not is_entry and not is_imported:
+        if not source.is_package and not is_entry and not is_imported:
             yield source.finding(1, "nobody imports this module and no command starts it: delete it")
 
 
@@ -50,15 +52,20 @@ def find_unused_names(tree: Tree) -> Iterator[Finding]:
     entries = {script.replace(":", ".") for script in tree.scripts}
     entries |= {f"{source.module}.main" for source in tree.sources if is_named(source, uses)}
     dead = {finding.path for finding in find_dead_files(tree)}  # said once already
-    for source in find_living_code(tree):
-        if not source.module or source.path in dead:
-            continue
-        for name, node in find_definitions(source):
+    bare_names = {name.rpartition(".")[2] for name in uses.names}
+    for source in find_judged_code(tree):
+        # A copied file stands under another name where it is used, so only the bare name can be looked up.
+        copied = is_copied(source, uses)
+        for name, node in find_definitions(source) if source.path not in dead else ():
             dotted = f"{source.module}.{name}"
-            if dotted in uses.names or dotted in entries or dotted in KEPT or is_registered(node, source):
-                continue
-            if not is_used_beside(name, node, source):
+            is_used = dotted in uses.names or dotted in entries or (copied and name in bare_names)
+            if not is_used and not is_registered(node, source) and not is_used_beside(name, node, source):
                 yield source.finding(node, f"nothing but tests uses {name}: delete it")
+
+
+def find_judged_code(tree: Tree) -> Iterator[Source]:
+    """Modules of packages that must show why they are there."""
+    return (source for source in find_living_code(tree) if source.module and source.module not in KEPT)
 
 
 def find_living_code(tree: Tree) -> Iterator[Source]:
@@ -66,10 +73,13 @@ def find_living_code(tree: Tree) -> Iterator[Source]:
 
 
 def is_named(source: Source, uses: Uses) -> bool:
-    """Whether some string is the module's dotted name (`python -m`) or the end of its path (copied elsewhere)."""
-    return source.module in uses.texts or any(
-        text.endswith(".py") and source.path.endswith(f"/{text}") for text in uses.texts
-    )
+    """Whether some string is the module's dotted name (`python -m`) or the end of its path."""
+    return source.module in uses.texts or is_copied(source, uses)
+
+
+def is_copied(source: Source, uses: Uses) -> bool:
+    """Whether some string is the end of the file's path: it is copied into an artifact."""
+    return any(text.endswith(".py") and source.path.endswith(f"/{text}") for text in uses.texts)
 
 
 def has_main_block(source: Source) -> bool:
