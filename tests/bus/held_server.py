@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A parent for the supervised broker: prints the broker's pid and waits to be killed or interrupted."""
+"""A parent for the supervised broker: prints the broker's pid and waits to be killed or interrupted.
+
+With a second argument the parent-death signal is left out, to show that a test would see it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+from firecurtain.bus import server as server_module
+from support.mutants import load_mutant
 from support.nats import running_server
 
 
@@ -18,6 +23,10 @@ async def hold() -> None:
         await asyncio.Event().wait()
 
 
+if len(sys.argv) > 2:
+    server_module.spawn = load_mutant(
+        "firecurtain.bus.child", "_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0", "False"
+    ).spawn
 try:
     asyncio.run(hold())
 except KeyboardInterrupt:

@@ -221,6 +221,28 @@ async def test_close_ends_every_iteration_and_every_later_call_is_refused(buses)
             await call
 
 
+async def test_what_was_cast_just_before_close_still_arrives(buses):
+    speaker, hearer = await buses.connect(), await buses.connect(HOST_8)
+    async with await hearer.listen("fc.knight.down.stop") as stops:
+        await speaker.cast("fc.knight.down.stop", b"stop")
+        await speaker.close()
+        assert (await take(stops)).data == b"stop"
+
+
+async def test_a_burst_larger_than_the_mailbox_keeps_the_newest(buses):
+    bus, hearer = await buses.connect(), await buses.connect(HOST_8)
+    async with await hearer.listen("fc.knight.down.>", limit=8) as heard:
+        for number in range(3000):
+            await bus.cast("fc.knight.down.x", b"%d" % number)
+        await bus.flush()
+        await hearer.flush()
+        newest = b""
+        while newest != b"2999":
+            newest = (await take(heard)).data
+    assert {type(trouble) for trouble in buses.reports} == {Overflow}
+    assert len(buses.reports) < 20
+
+
 async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(buses):
     control, node = await buses.connect(), await buses.connect(HOST_8)
     async with await control.listen("fc.knight.up.*.attest") as questions:

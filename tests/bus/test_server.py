@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -20,12 +21,12 @@ from pathlib import Path
 import pytest
 
 from firecurtain.bus import binary as binary_module
-from firecurtain.bus import journal, server
+from firecurtain.bus import journal, nats, server
 from firecurtain.bus.binary import NoServerBinary, find_binary
 from firecurtain.bus.port import Denied, NoAnswer, StoreFailed, Unavailable
 from firecurtain.bus.server import PortTaken, Server, ServerFailed, StoreTaken
 from firecurtain.bus.users import User
-from firecurtain.terms import BusError
+from firecurtain.terms import BusError, InvariantError
 from support.nats import (
     CONTROL,
     HOST_7,
@@ -56,6 +57,14 @@ async def wait_served(call: Callable[[], object]) -> object:
                 return await call()
             except (Unavailable, NoAnswer):
                 await asyncio.sleep(0.001)
+
+
+def start_parent(directory: Path, *words: str) -> subprocess.Popen[str]:
+    """A process that holds a broker and prints its pid."""
+    command = [sys.executable, HELD, directory, *words]
+    root = Path(__file__).resolve().parents[2]
+    environ = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
 
 
 def is_running(pid: int) -> bool:
@@ -181,6 +190,29 @@ async def test_a_second_server_on_the_same_store_is_refused_by_name(tmp_path, mo
         await bus.close()
 
 
+async def test_the_same_store_under_another_path_is_refused_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "LOCK_S", 0.05)
+    async with running_server(tmp_path / "one") as running:
+        (tmp_path / "two" / "broker").mkdir(parents=True)
+        (tmp_path / "two" / "broker" / "store").symlink_to(running.store)
+        with pytest.raises(StoreTaken):
+            async with running_server(tmp_path / "two"):
+                pass
+        monkeypatch.setattr(server, "_try_lock", lambda _: True)  # the planted fault: both servers run on one store
+        async with running_server(tmp_path / "two") as second:
+            assert is_running(running.pid)
+            assert is_running(second.pid)
+
+
+def test_the_broker_is_not_started_from_a_thread_whose_end_would_kill_it(tmp_path):
+    async def start() -> None:
+        async with running_server(tmp_path):
+            pass
+
+    with ThreadPoolExecutor(1) as threads, pytest.raises(InvariantError, match="main thread"):
+        threads.submit(asyncio.run, start()).result()
+
+
 async def test_a_port_used_by_another_program_is_refused_in_words(tmp_path):
     async with running_server(tmp_path) as running:
         port = int(running.url.rpartition(":")[2])
@@ -288,10 +320,7 @@ async def test_a_server_that_keeps_crashing_is_given_up_in_words(tmp_path, monke
 
 
 async def test_the_broker_dies_with_its_killed_parent_and_its_store_can_be_used_at_once(tmp_path):
-    parent = subprocess.Popen(  # noqa: ASYNC220 - the test waits for its first line anyway
-        [sys.executable, HELD, tmp_path], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": _paths()}
-    )
-    with parent:
+    with start_parent(tmp_path) as parent:
         broker_pid = int(parent.stdout.readline())
         assert is_running(broker_pid)
         parent.kill()
@@ -301,11 +330,18 @@ async def test_the_broker_dies_with_its_killed_parent_and_its_store_can_be_used_
             assert not is_running(broker_pid)
 
 
+def test_without_the_parent_death_signal_the_broker_outlives_its_parent(tmp_path):
+    """The planted fault: it shows that the test above looks at the right thing."""
+    with start_parent(tmp_path, "without") as parent:
+        broker_pid = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    assert is_running(broker_pid)
+    os.kill(broker_pid, signal.SIGKILL)
+
+
 def test_a_control_plane_that_was_interrupted_leaves_no_broker(tmp_path):
-    parent = subprocess.Popen(
-        [sys.executable, HELD, tmp_path], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": _paths()}
-    )
-    with parent:
+    with start_parent(tmp_path) as parent:
         broker_pid = int(parent.stdout.readline())
         parent.send_signal(signal.SIGINT)
         parent.wait(BOUND_S)
@@ -316,15 +352,9 @@ async def test_nobody_there_and_not_welcome_are_told_apart_and_both_at_once(tmp_
     async with running_server(tmp_path) as running:
         with pytest.raises(Denied, match="refuses user 'host-8'"):
             await connect(running, replace(HOST_8, password="wrong"))  # noqa: S106 - a wrong one
-        url = running
+        gone = running.url
     with pytest.raises(Unavailable, match="no broker answered"):
-        await _connect_briefly(url)
-
-
-async def _connect_briefly(gone: Server) -> None:
-    from firecurtain.bus import nats
-
-    await nats.connect(gone.url, user="control", password="x", report=print, timeout_s=0.2)  # noqa: S106 - nobody checks
+        await nats.connect(gone, user="control", password="x", report=print, timeout_s=0.2)  # noqa: S106 - nobody checks
 
 
 def test_a_named_binary_is_used_or_refused_and_nothing_else_is_tried(tmp_path):
@@ -354,8 +384,3 @@ def _write_fake(path: Path, version: str) -> Path:
     path.write_text(f"#!/bin/sh\necho nats-server: v{version}\n")
     path.chmod(0o700)
     return path
-
-
-def _paths() -> str:
-    root = Path(__file__).resolve().parents[2]
-    return f"{root / 'src'}:{root / 'tests'}"

@@ -38,6 +38,9 @@ CONNECT_S = 2.0
 RECONNECT_WAIT_S = 0.05
 PING_INTERVAL_S = 1
 PINGS_OUTSTANDING_MAX = 2
+# Messages nats-py may hold before our mailbox sees them: it drops the newest, so that must never be the place where it
+# happens. It reads at most 96 KiB in one go, which is fewer than this many of the smallest messages.
+BURST_MAX = 8192
 TRIP_S = 60  # nobody waits this long: `flush` gives up earlier, but may not cancel (see `_Link.flush`)
 
 
@@ -251,7 +254,7 @@ class _Link:
             listening.put(convert(raw))
 
         try:
-            subscription = await self._client.subscribe(subject, cb=take, pending_msgs_limit=limit)
+            subscription = await self._client.subscribe(subject, cb=take, pending_msgs_limit=BURST_MAX)
         except errors.Error as error:
             raise self._translate(error, subject) from error
 
@@ -279,6 +282,8 @@ class _Link:
         await self._client.close()
         for trip in tuple(self._trips):
             trip.cancel()
+        if self._ending is not None:
+            await asyncio.wait({self._ending})
         self._connected.set()  # nobody waits for a closed connection; the next check tells why
 
     async def _on_error(self, error: Exception) -> None:

