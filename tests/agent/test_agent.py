@@ -10,9 +10,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from firecurtain.agent.latch import LatchError
+from firecurtain.trust.envelope import RELEASE_TYPE
+from firecurtain.trust.release import encode_release
+from firecurtain.trust.sign import sign_envelope
 from support.agent_rig import NODE, SOURCE, TOKEN, Rig, make_stop, until
 
 
@@ -222,3 +226,73 @@ async def test_a_damaged_latch_is_refused_and_a_torn_end_is_not(rig: Rig) -> Non
     with pytest.raises(LatchError, match="damaged"):
         await rig.stop_agent()
     assert rig.permit is None
+
+
+async def test_an_envelope_that_too_few_people_signed_gives_no_permit(rig: Rig) -> None:
+    release, _ = rig.make_release(1)
+    document = rig.releases[release]
+    signers = [rig.keys.signers[name] for name in ("author", "approver-1")]
+    rig.envelopes[release] = sign_envelope(encode_release(document), RELEASE_TYPE, signers)
+    rig.control.allow(release)
+    await rig.start_control()
+    await rig.start_agent()
+    await until(lambda: len(rig.control.attests) > 1, "two attests, so that the envelope was asked for")
+    assert rig.control.attests[-1].running is None
+    assert "not-attested" in rig.denial
+    assert not list((rig.config.state_dir / "releases").glob("*.dsse"))
+
+
+async def test_another_interpreter_than_the_signed_one_is_not_started(rig: Rig) -> None:
+    rig.config = msgspec.structs.replace(rig.config, interpreter=Path("/bin/sh"))
+    release, _ = rig.make_release(1)
+    rig.control.allow(release)
+    await rig.start_control()
+    await rig.start_agent()
+    await until(lambda: "the release was signed for" in rig.denial, "the reason")
+
+
+async def test_no_second_process_while_a_child_of_the_first_holds_the_lock(rig: Rig) -> None:
+    source = (
+        "import os, signal\nfrom pathlib import Path\n"
+        "pid_file = Path(os.environ['FIRECURTAIN_PERMIT']).with_name('child')\n"
+        "if not pid_file.exists() and os.fork() == 0:\n"
+        "    pid_file.write_text(str(os.getpid()))\n"
+        "    signal.pause()\n" + SOURCE
+    )
+    release, _ = rig.make_release(1, source)
+    rig.control.allow(release)
+    await rig.start_control()
+    await rig.start_agent()
+    await until(lambda: rig.permit, "a permit")
+    pid_file = rig.config.runtime_dir / "child"
+    await until(lambda: pid_file.exists() and pid_file.read_text(), "the child")
+    try:
+        os.kill(read_pid(rig), signal.SIGKILL)
+        await until(lambda: "two of one service must not act" in rig.denial, "the refusal to start a second one")
+    finally:
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    await until(lambda: rig.permit, "a permit once the child has ended")
+
+
+async def collect_nonces(rig: Rig) -> list[bytes]:
+    """The nonces of an agent over two of its lives."""
+    for _ in range(2):
+        seen = len(rig.control.attests)
+        await rig.start_agent()
+        await until(lambda seen=seen: len(rig.control.attests) > seen + 1, "two attests")
+        await rig.stop_agent()
+    return [attest.nonce for attest in rig.control.attests]
+
+
+async def test_no_nonce_comes_twice_and_a_guessable_one_would_be_seen(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, _ = rig.make_release(1)
+    rig.control.allow(release)
+    await rig.start_control()
+    nonces = await collect_nonces(rig)
+    assert len(set(nonces)) == len(nonces)
+    rig.control.attests.clear()
+    monkeypatch.setattr("firecurtain.agent.exchange.secrets.token_bytes", lambda size: b"7" * size)
+    nonces = await collect_nonces(rig)
+    assert len(set(nonces)) < len(nonces), "the fault, seen"
