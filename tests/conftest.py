@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One integer replays a whole simulated day; a second one says how many days."""
+    """One integer replays a whole simulated day; a second one says how many days. Stories are rewritten on purpose."""
     parser.addoption("--schedules", type=int, default=2000, help="schedules the simulation drives (make sim: 20000)")
     parser.addoption("--seed", type=int, default=1, help="first seed of the simulation; it prints the one that fails")
+    parser.addoption("--rewrite", action="store_true", help="write golden stories anew; read the diff, line by line")
 
 
 @pytest.fixture(scope="session")
