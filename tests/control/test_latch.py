@@ -59,14 +59,14 @@ def test_a_whole_last_line_without_its_newline_counts(latch: Latch, path: Path, 
 def test_every_torn_last_line_is_dropped_alone_and_the_next_stop_stands_behind_it(
     path: Path, make_stop: MakeStop
 ) -> None:
-    """Goal: no crash while writing costs an older stop. Method: cut the second line at every length."""
+    """Goal: no crash while writing costs an older stop. Method: cut the second line at many lengths."""
     latch, _ = open_latch(path)
     latch.add(latch_stop(make_stop(b"a" * 16), 1, CLOCK))
     first = path.read_bytes()
     latch.add(latch_stop(make_stop(b"b" * 16), 2, CLOCK))
     latch.close()
     second = path.read_bytes()[len(first) :]
-    for length in range(1, len(second) - 1):
+    for length in [*range(1, len(second) - 1, 29), len(second) - 2]:
         path.write_bytes(first + second[:length])
         latch, dropped_bytes = open_latch(path)
         assert (set(latch.stops), dropped_bytes) == ({b"a" * 16}, length)

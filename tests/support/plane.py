@@ -187,7 +187,7 @@ async def running_plane(directory: Path, reserve_bytes: int = 0) -> AsyncIterato
             fleet = evolve(fleet, decode_event(entry.event))
         plane = Plane(fleet, ledger, latch, bus, clock, ISSUER, server.revive, _admit)
         ended, ready = asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(plane.serve(ended, ready.set))
+        serving = asyncio.create_task(plane.serve(ended, lambda: _set(ready)))
         person, host = await nats.connect(server, nats.OPERATOR), await nats.connect(server, nats.HOST_8)
         await _first(ready.wait(), serving)
         try:
@@ -199,6 +199,10 @@ async def running_plane(directory: Path, reserve_bytes: int = 0) -> AsyncIterato
                 await connection.close()
             await ledger.close()
             latch.close()
+
+
+async def _set(ready: asyncio.Event) -> None:
+    ready.set()
 
 
 async def _admit(node: str) -> dict[str, str]:

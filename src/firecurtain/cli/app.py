@@ -14,8 +14,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (fleet, nodes, releases, stopping, rehearse, ledger):
-    module.register(app)
+fleet.register(app)
+nodes.register(app)
+releases.register(app)
+stopping.register(app)
+rehearse.register(app)
+ledger.register(app)
 
 
 def main(arguments: list[str]) -> int:

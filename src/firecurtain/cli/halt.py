@@ -22,7 +22,16 @@ from firecurtain.cli.access import connect_operator, read_signer
 from firecurtain.cli.clock import read_age_ms, read_monotonic_s, read_utc_ms
 from firecurtain.cli.config import Config, read_config
 from firecurtain.cli.outcome import OK, UNDECIDED, fail, show
-from firecurtain.terms import SCOPE_KINDS, FirecurtainError, Scope, TermError, WireError, parse_name, parse_scope
+from firecurtain.terms import (
+    SCOPE_KINDS,
+    BusError,
+    FirecurtainError,
+    Scope,
+    TermError,
+    WireError,
+    parse_name,
+    parse_scope,
+)
 from firecurtain.wire import subjects
 from firecurtain.wire.frame import decode_frame, encode_frame
 from firecurtain.wire.messages import VERSION, Reply, Stop, StopEntry
@@ -32,6 +41,12 @@ WAIT_S = 10.0
 
 RESEND_S = 0.2
 """Between two sendings of the same stop, whose id makes all but the first do nothing."""
+
+
+class NotCastError(BusError):
+    """The stop could not be sent to anybody."""
+
+    code = "halt-not-cast"
 
 
 @dataclass(slots=True)
@@ -88,7 +103,13 @@ async def halt(config: Config, scope: Scope, options: argparse.Namespace) -> int
     entry = StopEntry(secrets.token_bytes(16), "halt", str(scope), options.reason)
     signer = read_signer(config, options.key or config.stop)
     frame = encode_frame(Stop(VERSION, config.fleet, entry, read_utc_ms()), signer)
-    bus = await connect_operator(config)
+    try:
+        bus = await connect_operator(config)
+    except Unavailable as error:
+        raise NotCastError(
+            f"{error} Nothing was cast. If the broker is down for the nodes too, no beacon reaches them and every "
+            "permit runs out within max_age by itself. Do: give the same halt again until it says DURABLE."
+        ) from error
     try:
         await bus.cast(subjects.stop(config.fleet), frame)
         await bus.flush()

@@ -54,7 +54,10 @@ def enrol(
     seq, broker = wait(send_command(settings, EnrolNode(name, service, key.public)))
     (out / "root.json").write_bytes(root)
     runtime = runtime_dir or Path(f"/dev/shm/firecurtain-{os.getuid()}/{settings.fleet}-{name}")  # noqa: S108 - 0700 below
-    write_private(out / "agent.toml", _render(settings, name, service, store or Path("store"), runtime, broker))
+    write_private(
+        out / "agent.toml",
+        _render(settings, name, service, store.resolve() if store else Path("store"), runtime, broker),
+    )
     text = f"enrolled {name} at ledger_seq {seq}\nrun there: firecurtain agent --config {out / 'agent.toml'}"
     show({"ok": True, "node": name, "ledger_seq": seq, "agent_config": str(out / "agent.toml")}, text, as_json)
 

@@ -21,9 +21,6 @@ from firecurtain.wire.frame import MAGIC, decode_payload
 from firecurtain.wire.keys import KEYID_BYTES, SIGNATURE_BYTES
 from firecurtain.wire.messages import Stop, StopEntry
 
-LATCHED_MAX = 100_000
-"""From here on grants are refused, stops never. Source: 03-protocol, "Taking away is monotone"."""
-
 
 class LatchError(FirecurtainError):
     """The latch file cannot be trusted or written. The issuer signs nothing while this holds."""

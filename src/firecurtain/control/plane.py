@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -26,11 +27,13 @@ from firecurtain.control.stops import REPLY_PREFIX, StopDesk
 from firecurtain.control.turn import Turn
 from firecurtain.domain.state import Fleet, Instant
 from firecurtain.ledger.ledger import Ledger
-from firecurtain.terms import BusError, FirecurtainError
+from firecurtain.terms import BusError
 from firecurtain.wire import subjects
 from firecurtain.wire.keys import Signer
 
 _log = structlog.get_logger("firecurtain.control")
+
+CANCEL_AGAIN_S = 0.1
 
 Handler = Callable[[Message], Awaitable[None]]
 
@@ -67,17 +70,23 @@ class Plane:
         clock = self._clock
         return Instant(clock.clock_id, clock.read_ns(), clock.started_ns, clock.read_utc_ms())
 
-    async def serve(self, ended: asyncio.Event, on_ready: Callable[[], None]) -> None:
-        """Run every task until `ended`. Raises: FirecurtainError: what ended a task by itself."""
+    async def serve(self, ended: asyncio.Event, beside: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run every task until `ended`, and `beside` once everybody listens.
+
+        Raises: FirecurtainError: what ended a task by itself.
+        """
+        waiting = asyncio.create_task(ended.wait())
+        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(work) for work in [*await self._start(), beside()]}
+        running = tasks
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in await self._start()]
-                on_ready()
-                await ended.wait()
-                for task in tasks:
-                    task.cancel()
-        except* FirecurtainError as errors:
-            raise _find_first(errors) from None
+            while not waiting.done() and not any(task.exception() for task in tasks - running):
+                _, running = await asyncio.wait({waiting, *running}, return_when=asyncio.FIRST_COMPLETED)
+                running.discard(waiting)
+        finally:
+            await _end({waiting, *tasks})
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     async def _start(self) -> list[Coroutine[None, None, None]]:
         """Listen first, so that nothing sent after the start is missed, then hand out the work."""
@@ -130,6 +139,10 @@ def _draw_id() -> bytes:
     return secrets.token_bytes(16)
 
 
-def _find_first(errors: BaseExceptionGroup[FirecurtainError]) -> FirecurtainError:
-    first = errors.exceptions[0]
-    return _find_first(first) if isinstance(first, BaseExceptionGroup) else first
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    # Asked again until each has ended: a library that waits with wait_for may swallow a cancellation in Python 3.11.
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)

@@ -43,6 +43,9 @@ LEDGER_FILE = "ledger.sqlite"
 LEDGER_BYTES_MAX = 16 * 1024**3
 """Chosen: 25 million events of 600 bytes; a full ledger refuses grants, it never drops a record."""
 
+RUN_FILE_S = 0.2
+"""How often the run file is compared with the broker that runs. Chosen: a restart takes a fifth of a second."""
+
 _log = structlog.get_logger("firecurtain.control")
 
 
@@ -103,7 +106,7 @@ async def _run_connected(
             return {"url": server.url, "user": node, "password": credentials.get_node_password(node)}
 
         plane = Plane(fleet, ledger, latch, bus, clock, config.issuer, server.revive, admit)
-        await plane.serve(ended, lambda: _write_run_file(config.state_dir, server, clock))
+        await plane.serve(ended, lambda: _keep_run_file(config.state_dir, server, clock.read_utc_ms()))
     finally:
         await ledger.close()
 
@@ -160,11 +163,16 @@ def _make_state_dir(path: Path) -> None:
         raise ConfigError(f"state_dir {path} has mode {mode:04o}; it holds passwords. Do: chmod 700 {path}")
 
 
-def _write_run_file(state_dir: Path, server: Server, clock: IssuerClock) -> None:
+async def _keep_run_file(state_dir: Path, server: Server, started_utc_ms: int) -> None:
     """Say where we are, for the command line on this machine and for whoever watches us start."""
-    run = {"pid": os.getpid(), "broker_pid": server.pid, "url": server.url, "started_utc_ms": clock.read_utc_ms()}
-    write_private(state_dir / "run.json", json.dumps(run, indent=1))
-    _log.info("control plane is up", **run)
+    known_pid = 0
+    while True:
+        if server.pid != known_pid:
+            run = {"pid": os.getpid(), "broker_pid": server.pid, "url": server.url, "started_utc_ms": started_utc_ms}
+            write_private(state_dir / "run.json", json.dumps(run, indent=1))
+            _log.info("broker runs again" if known_pid else "control plane is up", **run)
+            known_pid = server.pid
+        await asyncio.sleep(RUN_FILE_S)
 
 
 def _report(error: BusError) -> None:
