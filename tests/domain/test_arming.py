@@ -38,7 +38,7 @@ def test_the_gate_alone_arms_nothing_while_a_release_without_the_flag_may_run(
 def test_arming_waits_until_the_fence_has_run_out(gate_open: tuple[World, str, str]) -> None:
     """(1500 ms + 250 ms) times 1.001 on the issuer clock, and one nanosecond before is too early."""
     world, old, new = gate_open
-    assert [step for step in world.turn() if isinstance(step, StepFence)][0].scope == f"release:{old}"
+    assert next(step for step in world.turn() if isinstance(step, StepFence)).scope == f"release:{old}"
     world.wait(1.75175 - 1e-9)
     with pytest.raises(refusals.FenceNotWaited, match=r"1\.752 s of 1\.752 s"):
         world.do(Arm(new))

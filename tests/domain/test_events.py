@@ -20,7 +20,7 @@ GOLDEN: dict[events.EventBase, str] = {
     events.ReleaseProposed("r", b"e"): "93af" + b"ReleaseProposed".hex() + "a172c40165",
     events.ReleaseApproved("r", b"e", True): "94af" + b"ReleaseApproved".hex() + "a172c40165c3",
     events.StageOpened("r", "a"): "93ab" + b"StageOpened".hex() + "a172a161",
-    events.Armed("r", ("t",)): "93a5" + b"Armed".hex() + "a17291a174",
+    events.Armed("r", ("t",), 7): "94a5" + b"Armed".hex() + "a17291a17407",
     events.StopRecorded(b"i", "halt", "fleet", "w", b"o", b"c", 5, 6): (
         "99ac" + b"StopRecorded".hex() + "c40169" + "a468616c74" + "a5666c656574" + "a177" + "c4016fc401630506"
     ),

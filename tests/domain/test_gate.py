@@ -166,7 +166,7 @@ def test_the_gate_of_the_last_stage_demands_min_nodes(old_world: World) -> None:
     old_world.wait(4.7)
     old_world.attest_all("new", "host-8")
     old_world.wait(0.1)
-    with pytest.raises(refusals.MinNodes, match="7 nodes attest .* demands 8"):
+    with pytest.raises(refusals.MinNodes, match=r"7 nodes attest .* demands 8"):
         old_world.do(Arm(release))
 
 
@@ -233,3 +233,16 @@ def test_an_exclusion_by_a_stop_of_an_earlier_boot_counts_from_when_this_issuer_
     old_world.wait(1.752)
     with pytest.raises(refusals.FenceMissing):
         old_world.do(Arm(release))
+
+
+def test_the_fence_does_not_wait_for_an_exclusion_that_is_running_out(old_world: World) -> None:
+    """Both run out at the same pace, so an exclusion costs one wait and not two."""
+    release = call_to_new(old_world)
+    old_world.attest_all("new", "host-8")
+    old_world.attest("host-8", "old")
+    assert old_world.turn() == ()
+    old_world.exclude("host-8")
+    assert [type(step) for step in old_world.turn()] == [StepFence]
+    assert old_world.turn() == ()
+    old_world.wait(1.752)
+    assert old_world.turn() == (StepArm(release),)

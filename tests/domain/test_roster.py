@@ -66,7 +66,7 @@ def test_any_other_stop_of_the_node_keeps_it_out_as_well(old_world: World) -> No
     stop_id = old_world.exclude("host-3")
     old_world.stop("node:host-3", "trip")
     old_world.lift(stop_id)
-    with pytest.raises(refusals.StopInForce, match="node:host-3|stop"):
+    with pytest.raises(refusals.StopInForce, match=r"stop .* is in force"):
         old_world.enrol("host-3")
 
 
@@ -82,7 +82,7 @@ def test_an_exclusion_never_leaves_fewer_nodes_than_the_release_demands() -> Non
     world.release(1, "old", min_nodes=2)
     world.roll_out("old", seconds=2)
     world.exclude("host-1")
-    with pytest.raises(refusals.MinNodes, match="1 nodes, release .* demands 2"):
+    with pytest.raises(refusals.MinNodes, match=r"1 nodes, release .* demands 2"):
         world.ask(ExcludeNode("host-2", "it lags"))
 
 

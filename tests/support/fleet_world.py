@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from firecurtain.domain import decide as decide_module
+from firecurtain.domain import presence as presence_module
 from firecurtain.domain.commands import Arm, Command, Exclude, FoundFleet, OpenSession, OpenStage, RecordStop, Request
 from firecurtain.domain.events import Event, decode_event, encode_event
 from firecurtain.domain.evolve import evolve, initial
-from firecurtain.domain.presence import Answer, NewSession, Verdict, judge_attest, note_answer, observe
+from firecurtain.domain.presence import Verdict
 from firecurtain.domain.rollout import Step, StepArm, StepExclude, StepFence, StepOpenStage, next_steps
 from firecurtain.domain.state import Fleet, Instant, Live
 from firecurtain.terms import NS_PER_S, Digest, FlagToken, mint_token
@@ -180,13 +181,14 @@ class World:
         return self.send(make_attest(node, artifact, number, session_id))
 
     def send(self, attest: Attest) -> Verdict:
-        verdict = judge_attest(self.state, self.live, attest, self.now)
-        if isinstance(verdict, NewSession):
+        rules = presence_module  # looked up at each call: a test may have planted a fault there
+        verdict = rules.judge_attest(self.state, self.live, attest, self.now)
+        if isinstance(verdict, rules.NewSession):
             self.do(OpenSession(verdict.node, verdict.session))
-            verdict = judge_attest(self.state, self.live, attest, self.now)
-        self.live = observe(self.state, self.live, attest, self.now)
-        if isinstance(verdict, Answer):
-            self.live = note_answer(self.live, attest.node, self.now)
+            verdict = rules.judge_attest(self.state, self.live, attest, self.now)
+        self.live = rules.observe(self.state, self.live, attest, self.now)
+        if isinstance(verdict, rules.Answer):
+            self.live = rules.note_answer(self.live, attest.node, self.now)
         return verdict
 
     def attest_all(self, artifact: str, *but: str) -> dict[str, Verdict]:

@@ -68,6 +68,7 @@ class Armed(EventBase, frozen=True):
 
     release: str
     tokens: tuple[str, ...]
+    recorded_utc_ms: int
 
 
 class StopRecorded(EventBase, frozen=True):

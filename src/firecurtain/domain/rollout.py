@@ -69,9 +69,9 @@ def _find_steps(state: Fleet, service: str, now: Instant, live: Live) -> Iterato
         yield _find_grant(state, record, now, live)
     except GateClosed:
         yield from _find_exclusions(state, record, now, live)
+        yield from _find_early_fences(state, record, now, live)
     except FenceMissing:
-        reason = f"it does not declare every flag that release {short(record.release)} arms"
-        yield from (StepFence(scope, reason) for scope in plan_fences(state, record.release))
+        yield from _find_fences(state, record)
     except Refusal:
         return  # it waits for time or for people, or there is nothing left to do
 
@@ -100,3 +100,16 @@ def _find_exclusions(state: Fleet, record: ReleaseRecord, now: Instant, live: Li
         return  # a person decides: too few would be left
     for name in gate.straggling:
         yield StepExclude(name, f"it attests another artifact than release {short(record.release)}")
+
+
+def _find_early_fences(state: Fleet, record: ReleaseRecord, now: Instant, live: Live) -> Iterator[Step]:
+    """Fences that need not wait: the last gate is closed only by nodes whose exclusion runs out at the same pace."""
+    gate = compute_gate(state, record, now, live)
+    is_last = len(record.stages) == len(record.document.stages)
+    if is_last and gate.attesting and not gate.straggling and not gate.silent:
+        yield from _find_fences(state, record)
+
+
+def _find_fences(state: Fleet, record: ReleaseRecord) -> Iterator[Step]:
+    reason = f"it does not declare every flag that release {short(record.release)} arms"
+    yield from (StepFence(scope, reason) for scope in plan_fences(state, record.release))

@@ -57,7 +57,7 @@ def decide_arm(state: Fleet, command: Arm, now: Instant, live: Live) -> tuple[Ev
     check_gate(record, compute_gate(state, record, now, live), live)
     check_may_run(state, record, now)
     check_fences(state, record, now)
-    return (Armed(command.release, record.document.arms),)
+    return (Armed(command.release, record.document.arms, now.utc_ms),)
 
 
 def _find_grantable(state: Fleet, release: str) -> ReleaseRecord:
