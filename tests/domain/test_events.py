@@ -8,9 +8,8 @@ import typing
 import pytest
 
 from firecurtain.domain import events
-from firecurtain.domain.evolve import replay
 from firecurtain.terms import LedgerError
-from support.fleet_world import World
+from support.fleet_world import World, replay
 
 # Each value was chosen by hand; the hexadecimal text is msgpack: an array that begins with the name of the event.
 GOLDEN: dict[events.EventBase, str] = {

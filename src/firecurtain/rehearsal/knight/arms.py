@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from firecurtain.rehearsal.knight.curtain import GROSS_USD, CurtainFleet
 from firecurtain.rehearsal.knight.fleet import BareFleet, Fleet, Report, Site
 from firecurtain.rehearsal.knight.judge import Figures
 from firecurtain.rehearsal.knight.market import PARENTS_PER_NODE, SERVERS
@@ -66,6 +67,54 @@ def claim_all_burn(outcome: Outcome) -> list[str]:
     return broken
 
 
+def claim_play_continues(outcome: Outcome) -> list[str]:
+    """Nothing wrong leaves, the other seven fill every order, and the straggler holds no permit."""
+    broken = _claim_exact(outcome)
+    if outcome.report.nodes_without_permit != (outcome.straggler,):
+        broken.append(f"servers {outcome.report.nodes_without_permit} hold no permit, claimed ({outcome.straggler},)")
+    if outcome.figures.first_denial_ms is None:
+        broken.append("nobody was denied: the straggler was never asked, so nothing was shown")
+    return broken
+
+
+def claim_rollback_refused(outcome: Outcome) -> list[str]:
+    """The rollback is refused by name, and the play continues."""
+    broken = claim_play_continues(outcome)
+    if not any("armed-flag-not-declared" in refusal for refusal in outcome.report.refusals):
+        broken.append(f"the rollback was not refused for the armed flag; refusals: {outcome.report.refusals}")
+    return broken
+
+
+def claim_healthy(outcome: Outcome) -> list[str]:
+    """Eight good servers: every order filled, nobody denied."""
+    broken = _claim_exact(outcome)
+    if outcome.report.nodes_without_permit:
+        broken.append(f"servers {outcome.report.nodes_without_permit} hold no permit, claimed none")
+    if outcome.figures.first_denial_ms is not None:
+        broken.append(f"a legitimate order was denied after {outcome.figures.first_denial_ms:.1f} ms")
+    return broken
+
+
+def _claim_exact(outcome: Outcome) -> list[str]:
+    """What every arm under the curtain claims."""
+    figures, broken = outcome.figures, []
+    if figures.wrong_executions:
+        broken.append(f"{figures.wrong_executions} wrong executions from servers {figures.wrong_nodes}, claimed 0")
+    if figures.parents_completed != figures.parents_total:
+        broken.append(f"{figures.parents_completed} parents completed, claimed all {figures.parents_total}")
+    if figures.false_denials:
+        broken.append(f"{figures.false_denials} denials on servers that were permitted, claimed 0")
+    if not figures.venue_equals_guard:
+        broken.append("venue and guards count differently")
+    if figures.node_gross_usd_max > GROSS_USD:
+        broken.append(f"one server spent {figures.node_gross_usd_max:,.0f} USD, its limit is {GROSS_USD:,}")
+    return broken
+
+
+def _do_nothing(_fleet: CurtainFleet) -> None:
+    """Nobody needs to act."""
+
+
 _ALL = (
     Arm(
         "none",
@@ -80,6 +129,37 @@ _ALL = (
         "what Knight did",
         lambda site: BareFleet(site, rolls_back=True),
         claim_all_burn,
+    ),
+    Arm(
+        "all",
+        "firecurtain",
+        "flags wait for eight of eight until a person excludes the straggler",
+        lambda site: CurtainFleet(
+            site, on_straggler="hold", awaits_armed=False, at_quarter=CurtainFleet.exclude_straggler
+        ),
+        claim_play_continues,
+    ),
+    Arm(
+        "straggler-excluded",
+        "straggler excluded",
+        "by the policy that k of n signed, before the open",
+        lambda site: CurtainFleet(site, on_straggler="exclude", awaits_armed=True, at_quarter=_do_nothing),
+        claim_play_continues,
+    ),
+    Arm(
+        "rollback-bound",
+        "rollback requested",
+        "refused: the old code would give the armed flag another meaning",
+        lambda site: CurtainFleet(site, on_straggler="exclude", awaits_armed=True, at_quarter=CurtainFleet.roll_back),
+        claim_rollback_refused,
+    ),
+    Arm(
+        "healthy",
+        "a healthy day",
+        "eight good servers, nobody denied",
+        lambda site: CurtainFleet(site, on_straggler="hold", awaits_armed=True, at_quarter=_do_nothing),
+        claim_healthy,
+        has_straggler=False,
     ),
 )
 

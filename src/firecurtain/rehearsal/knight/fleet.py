@@ -86,6 +86,10 @@ class Stores:
         """What a server starts: the newest artifact that its store holds."""
         return self._installed[node][-1]
 
+    def get_oldest(self, node: int) -> Sealed:
+        """What was installed first on a server."""
+        return self._installed[node][0]
+
     def get_store(self, node: int) -> Path:
         """Where a server keeps its artifacts."""
         return self._site.directory / f"node-{node}" / "store"

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -75,11 +75,15 @@ class Processes:
         """The process id of a running process."""
         return self._running[name].pid
 
-    def raise_for_dead(self) -> None:
-        """Raises: RehearsalError naming the first process that ended without being asked, with its last words."""
+    def raise_for_dead(self, names: Collection[str]) -> None:
+        """Raises: RehearsalError naming the first of these that ended without being asked, with its last words."""
         for name, process in self._running.items():
-            if process.poll() is not None:
+            if name in names and process.poll() is not None:
                 raise RehearsalError(f"{name} ended by itself with code {process.returncode}: {self._read_tail(name)}")
+
+    def list_living(self, names: Sequence[str]) -> list[str]:
+        """Those of these that have not ended."""
+        return [name for name in names if self._running[name].poll() is None]
 
     def stop(self, names: Sequence[str]) -> None:
         """Ask these to end, all at once, and wait for each.

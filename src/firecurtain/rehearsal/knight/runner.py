@@ -29,6 +29,7 @@ from firecurtain.terms import NS_PER_S, ConfigError
 WINDOW_S_MIN = 5.0
 ROUTERS_TIMEOUT_NS = 20 * NS_PER_S
 LOOK_S = 0.05
+HOUSE = ("venue", "feeder")  # without these there is no judgement; a server may die, and the judge sees what follows
 OPEN_AFTER_NS = 50_000_000  # chosen: the line that opens the market has arrived by then
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of <sys/un.h> without its final zero
 
@@ -134,7 +135,7 @@ class _House:
         give_up_ns = clock.now_ns() + ROUTERS_TIMEOUT_NS
         connected: set[int] = set()
         while len(connected) < NODES:
-            self._site.processes.raise_for_dead()
+            self._site.processes.raise_for_dead(HOUSE)
             connected |= {event.node for event in self._feed.read_new() if isinstance(event, Session)}
             if clock.now_ns() > give_up_ns:
                 raise RehearsalError(f"only routers {sorted(connected)} connected within 20 s; the machine is too busy")
@@ -166,7 +167,7 @@ class _House:
         self, open_ns: int, until_ns: int, arm: Arm, fleet: Fleet, observe: Callable[[Progress], None]
     ) -> None:
         while (now_ns := clock.now_ns()) < until_ns:
-            self._site.processes.raise_for_dead()
+            self._site.processes.raise_for_dead(HOUSE)
             self._venue.read_new()
             self._feed.read_new()
             elapsed_s = max(now_ns - open_ns, 0) / NS_PER_S
