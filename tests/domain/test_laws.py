@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from firecurtain.domain.commands import Arm, OpenStage
 from firecurtain.domain.content import compute_allowed
 from firecurtain.domain.events import Armed, Event, StopRecorded, StopsLifted
-from firecurtain.domain.evolve import evolve, replay
+from firecurtain.domain.evolve import evolve
 from firecurtain.domain.presence import Answer
 from firecurtain.domain.stops import in_force
 from firecurtain.terms import NS_PER_S, Refusal, parse_scope
 from firecurtain.trust.release import Stage
-from support.fleet_world import EVERY_NODE, SERVICE, World, make_artifact, make_id, make_token
+from support.fleet_world import EVERY_NODE, SERVICE, World, make_artifact, make_id, make_token, replay
 from support.mutants import load_mutant
 
 NODES = ("host-1", "host-2", "host-3")

@@ -6,7 +6,10 @@ from __future__ import annotations
 import pytest
 
 from firecurtain.domain import refusals
+from firecurtain.domain.commands import Request
+from firecurtain.domain.decide import decide
 from firecurtain.domain.events import ReleaseApproved, ReleaseProposed, StopsLifted
+from firecurtain.domain.evolve import evolve
 from firecurtain.domain.rollout import StepOpenStage
 from firecurtain.trust.envelope import RELEASE_TYPE, read_envelope
 from firecurtain.trust.sign import add_signature, sign_envelope
@@ -149,3 +152,18 @@ def test_a_release_takes_back_no_halt_of_a_node_and_no_unknown_stop(old_world: W
         old_world.propose(make_release(2, "new", lifts_fences=(halt.hex(),)))
     with pytest.raises(refusals.UnknownStop):
         old_world.propose(make_release(2, "new", lifts_fences=("ab" * 16,)))
+
+
+def test_lifts_that_a_crash_left_out_come_with_one_more_approval(armed_world: World) -> None:
+    disarm = armed_world.stop(f"token:{FLAG}", "disarm")
+    release = armed_world.propose(make_release(3, "newer", tokens=(FLAG,), lifts_fences=(disarm.hex(),)))
+    armed_world.approve(release, "ann")
+    envelope = add_signature(armed_world.state.releases[release].envelope, RELEASE_TYPE, make_signer("bob"))
+    first = decide(
+        armed_world.state, Request(make_signer("operator").keyid, ApproveRelease(envelope)), armed_world.now, {}
+    )
+    armed_world.state = evolve(armed_world.state, first[0])
+    events = armed_world.ask(ApproveRelease(envelope))
+    assert [type(event) for event in events] == [StopsLifted]
+    with pytest.raises(refusals.Duplicate):
+        armed_world.ask(ApproveRelease(envelope))

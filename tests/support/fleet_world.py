@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -75,6 +75,11 @@ def make_root_envelope(fleet: str = FLEET_NAME) -> bytes:
         authors=(public["author"],),
     )
     return sign_envelope(write_document(root), ROOT_TYPE, [make_signer("ann"), make_signer("bob")])
+
+
+def replay(events: Iterable[Event]) -> Fleet:
+    """The fleet after these events."""
+    return functools.reduce(evolve, events, initial())
 
 
 class World:

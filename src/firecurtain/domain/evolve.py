@@ -52,14 +52,6 @@ def initial() -> Fleet:
     return Fleet(fleet="", epoch=0, root=_NOBODY, seq=0, nodes={}, releases={}, stops={}, lifts=(), content_seq={})
 
 
-def replay(events: Iterable[Event]) -> Fleet:
-    """The fleet after these events."""
-    state = initial()
-    for event in events:
-        state = evolve(state, event)
-    return state
-
-
 def evolve(state: Fleet, event: Event) -> Fleet:
     """The fleet after one more event."""
     state = replace(state, seq=state.seq + 1)

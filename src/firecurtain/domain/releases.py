@@ -65,6 +65,9 @@ def decide_approve(state: Fleet, body: ApproveRelease, now: Instant) -> tuple[Ev
         digest = compute_release_digest(body.envelope)
     record = find_release(state, digest)
     if record.complete:
+        # A crash between two appends may have left its lifts out: approving once more brings them.
+        if lifts := _compute_lifts(state, record, record.envelope, now):
+            return lifts
         raise Duplicate(f"release {short(digest)} has the approvals it needs already. Nothing to do.")
     with refusing_documents():
         merged = merge_approval(record.envelope, body.envelope, state.root)
@@ -109,9 +112,14 @@ def _compute_approved(state: Fleet, digest: str, envelope: bytes, now: Instant) 
     approved = ReleaseApproved(digest, envelope, _is_complete(state, envelope))
     if not approved.complete:
         return (approved,)
-    named = (bytes.fromhex(text) for text in state.releases[digest].document.lifts_fences)
+    after = evolve(state, approved)
+    return (approved, *_compute_lifts(after, after.releases[digest], envelope, now))
+
+
+def _compute_lifts(state: Fleet, record: ReleaseRecord, envelope: bytes, now: Instant) -> tuple[Event, ...]:
+    named = (bytes.fromhex(text) for text in record.document.lifts_fences)
     ids = tuple(stop_id for stop_id in named if stop_id not in state.lifted)
-    return (approved, *(compute_lifted(evolve(state, approved), ids, envelope, now) if ids else ()))
+    return compute_lifted(state, ids, envelope, now) if ids else ()
 
 
 def _is_complete(state: Fleet, envelope: bytes) -> bool:
