@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,8 +46,18 @@ class HandClock:
 class Sent(list[tuple[str, bytes]]):
     """What an issuer cast, in order."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = asyncio.Event()
+
     async def cast(self, subject: str, message: bytes) -> None:
         self.append((subject, message))
+        self._came.set()
+
+    async def wait_for(self, count: int) -> None:
+        while len(self) < count:
+            self._came.clear()
+            await self._came.wait()
 
 
 @pytest.fixture
@@ -81,7 +92,7 @@ def latch(tmp_path: Path) -> Iterator[Latch]:
 def make_issuer(issuer_key: Ed25519Signer, hand_clock: HandClock, latch: Latch, sent: Sent) -> Callable[..., Issuer]:
     """Build an issuer for service `smars` with one allowed release; `kind` may be a mutant's class."""
 
-    def build(kind: type[Issuer] = Issuer, own_latch: Latch | None = None) -> Issuer:
+    def build(kind: type[Issuer] = Issuer, own_latch: Latch | None = None, period_ms: int = 200) -> Issuer:
         serial = itertools.count(1)
         issuer = kind(
             FLEET,
@@ -91,7 +102,7 @@ def make_issuer(issuer_key: Ed25519Signer, hand_clock: HandClock, latch: Latch, 
             sent.cast,
             lambda: next(serial).to_bytes(16, "big"),
             1500,
-            200,
+            period_ms,
         )
         issuer.adopt(make_grants())
         return issuer

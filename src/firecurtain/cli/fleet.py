@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from firecurtain.cli.access import read_signer
@@ -67,7 +65,6 @@ def up(
 
     settings = read_config(config)
     read_root(settings)
-    configure_log()
     asyncio.run(
         run(
             ControlConfig(
@@ -86,19 +83,6 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show the fleet as the control plane sees it."""
     seq, found = wait(send_command(read_config(config), Status()))
     show({"ok": True, **found}, _describe(found, seq), as_json)
-
-
-def configure_log() -> None:
-    """JSON lines on standard error; nothing that is logged is a secret."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _describe(found: dict[str, Any], seq: int) -> str:

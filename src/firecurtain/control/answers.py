@@ -14,7 +14,7 @@ import structlog
 
 from firecurtain.bus.port import Bus, Message
 from firecurtain.control.issuer import Issuer
-from firecurtain.control.keys import find_node_by_key, index_node_keys
+from firecurtain.control.keys import NodeKeys
 from firecurtain.control.stops import REPLY_PREFIX, StopDesk
 from firecurtain.domain.content import find_lifts
 from firecurtain.domain.presence import Answer, Clone, NewSession, Silence, judge_attest, note_answer, observe
@@ -43,6 +43,7 @@ class Answers:
         self._issuer = issuer
         self._bus = bus
         self._get_fleet = get_fleet
+        self._node_keys = NodeKeys(get_fleet)
         self._read_instant = read_instant
         self._open_session = open_session
         self.live: Live = {}
@@ -70,9 +71,8 @@ class Answers:
 
     def _verify(self, message: Message) -> Attest:
         """Raises: WireError: not signed by the key of the node it names, or sent as another node."""
-        fleet = self._get_fleet()
-        verified = decode_frame(Attest, message.data, index_node_keys(fleet.nodes.values()))
-        signer = find_node_by_key(fleet, verified.keyid)
+        verified = decode_frame(Attest, message.data, self._node_keys.public)
+        signer = self._node_keys.find(verified.keyid)
         names = {verified.message.node, _get_sender(message), signer.name if signer else ""}
         if len(names) != 1:
             raise WireError(f"attest names {', '.join(sorted(names))}: sender, signer and node must be one.")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from firecurtain.bus.port import Unavailable
 from firecurtain.control.clock import IssuerClock
 from firecurtain.control.latch import Latch, LatchedStop, latch_stop
 from firecurtain.control.widen import select_stops
@@ -42,6 +41,10 @@ REMEMBERED_MAX = 1024
 
 REMEMBERED_WAIT_NS = 5 * NS_PER_S
 """Chosen: a sender repeats a stop several times a second, so what has not come again by then has no sender."""
+
+START_WAIT_S = 0.25
+"""Before the first beacon nodes may tell which stops they remember: they attest as soon as they reach the broker.
+Source: 03-protocol, "Ledger and restore"."""
 
 Cast = Callable[[str, bytes], Awaitable[None]]
 
@@ -101,7 +104,8 @@ class Issuer:
         self._unrecorded: tuple[LatchedStop, ...] = ()
         self._remembered: dict[bytes, tuple[str, int]] = {}
         self._changed = asyncio.Event()
-        self._is_connected = True
+        self._is_started = False
+        self._trouble = ""
         self._refresh()
 
     # Grants and stops in force
@@ -239,17 +243,19 @@ class Issuer:
     # Casting
 
     async def cast_now(self) -> None:
-        """Sign and send every service's beacon. A lost connection or a silence is told once, not at every beacon."""
-        for service in sorted(self._grants.contents):
+        """Sign and send every service's beacon, once we have started. A trouble is told when it comes and goes."""
+        trouble: FirecurtainError | None = None
+        for service in sorted(self._grants.contents) if self._is_started else ():
             try:
                 await self._cast(subjects.beacon(self.fleet, service), self.compute_beacon(service))
-            except (Unavailable, IssuerSilentError) as error:
-                self._tell(error)
-                return
-        self._tell(None)
+            except FirecurtainError as error:
+                trouble = error
+        self._tell(trouble)
 
     async def run(self) -> None:
         """Cast for ever. Beacons follow at once when something changed, else after one period."""
+        await asyncio.sleep(START_WAIT_S)
+        self._is_started = True
         while True:
             self._changed.clear()
             await self.cast_now()
@@ -259,11 +265,13 @@ class Issuer:
                     await self._changed.wait()
 
     def _tell(self, error: FirecurtainError | None) -> None:
-        if error is not None and self._is_connected:
-            _log.error("no beacon goes out", code=error.code, error=str(error))
-        if error is None and not self._is_connected:
-            _log.info("beacons go out again")
-        self._is_connected = error is None
+        code = error.code if error else ""
+        if code != self._trouble:
+            self._trouble = code
+            if error is None:
+                _log.info("beacons go out again")
+            else:
+                _log.error("a beacon does not go out", code=code, error=str(error))
 
 
 def make_content(epoch: int, seq: int, service: str, allowed: tuple[AllowedRelease, ...]) -> Content:

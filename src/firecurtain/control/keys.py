@@ -6,7 +6,7 @@ Thresholds and envelopes are judged by the domain; this only says which single s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from firecurtain.domain.state import Fleet, Node
 from firecurtain.wire.keys import compute_keyid
@@ -21,17 +21,35 @@ def index_hex_keys(public_keys: Iterable[str]) -> dict[bytes, bytes]:
     return {compute_keyid(raw): raw for raw in map(bytes.fromhex, public_keys)}
 
 
-def index_node_keys(nodes: Iterable[Node]) -> dict[bytes, bytes]:
-    """Key id -> raw key of these nodes."""
-    return {compute_keyid(node.public_key): node.public_key for node in nodes}
+class NodeKeys:
+    """The roster by key id, indexed anew only when the roster changed: an attest a second and node asks for it."""
+
+    def __init__(self, get_fleet: Callable[[], Fleet]) -> None:
+        self._get_fleet = get_fleet
+        self._nodes: Mapping[str, Node] = {}
+        self._by_keyid: dict[bytes, Node] = {}
+        self._public: dict[bytes, bytes] = {}
+
+    @property
+    def public(self) -> Mapping[bytes, bytes]:
+        """Key id -> raw key of every node, excluded ones too."""
+        self._refresh()
+        return self._public
+
+    def find(self, keyid: bytes) -> Node | None:
+        """The node that this key belongs to."""
+        self._refresh()
+        return self._by_keyid.get(keyid)
+
+    def _refresh(self) -> None:
+        nodes = self._get_fleet().nodes
+        if nodes is self._nodes:
+            return
+        self._nodes = nodes
+        self._by_keyid = {compute_keyid(node.public_key): node for node in nodes.values()}
+        self._public = {keyid: node.public_key for keyid, node in self._by_keyid.items()}
 
 
-def find_node_by_key(fleet: Fleet, keyid: bytes) -> Node | None:
-    """The node that this key belongs to."""
-    return next((node for node in fleet.nodes.values() if compute_keyid(node.public_key) == keyid), None)
-
-
-def index_stop_signers(fleet: Fleet) -> Mapping[bytes, bytes]:
-    """Everybody who may stop something: stop keys and issuers for every scope, nodes for themselves."""
-    people = index_hex_keys((*fleet.root.stop_keys, *fleet.root.issuers))
-    return index_node_keys(fleet.nodes.values()) | people
+def index_people_who_stop(fleet: Fleet) -> dict[bytes, bytes]:
+    """Who may stop every scope: stop keys and issuers."""
+    return index_hex_keys((*fleet.root.stop_keys, *fleet.root.issuers))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,7 @@ async def run(config: ControlConfig) -> None:
 
     Raises: FirecurtainError: it could not start, or a part of it could not go on.
     """
+    _configure_log()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -173,6 +176,19 @@ async def _keep_run_file(state_dir: Path, server: Server, started_utc_ms: int) -
             _log.info("broker runs again" if known_pid else "control plane is up", **run)
             known_pid = server.pid
         await asyncio.sleep(RUN_FILE_S)
+
+
+def _configure_log() -> None:
+    """JSON lines on standard error; nothing that is logged is a secret."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _report(error: BusError) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from firecurtain.bus.port import Bus, Message
 from firecurtain.control.issuer import Issuer
-from firecurtain.control.keys import find_node_by_key, index_stop_signers
+from firecurtain.control.keys import NodeKeys, index_people_who_stop
 from firecurtain.control.latch import LatchedStop
 from firecurtain.domain.state import Fleet, Node
 from firecurtain.domain.stops import widen_scope
@@ -50,6 +50,7 @@ class StopDesk:
         self._issuer = issuer
         self._bus = bus
         self._get_fleet = get_fleet
+        self._node_keys = NodeKeys(get_fleet)
         self._get_latched = get_latched
         self._on_latched = on_latched
 
@@ -87,11 +88,12 @@ class StopDesk:
     def _verify(self, frame: bytes) -> Stop:
         """Raises: WireError: malformed, of another fleet, wrongly signed, or a node that speaks for others."""
         fleet = self._get_fleet()
-        verified = decode_frame(Stop, frame, index_stop_signers(fleet))
-        stop, node = verified.message, find_node_by_key(fleet, verified.keyid)
+        people = index_people_who_stop(fleet)
+        verified = decode_frame(Stop, frame, {**self._node_keys.public, **people})
+        stop, node = verified.message, self._node_keys.find(verified.keyid)
         if stop.fleet != fleet.fleet:
             raise WireError(f"stop {stop.entry.id.hex()} is for fleet {stop.fleet}, this is {fleet.fleet}.")
-        if node is not None:
+        if node is not None and verified.keyid not in people:
             self._check_own(stop, node.name)
         return stop
 

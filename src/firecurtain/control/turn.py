@@ -40,6 +40,9 @@ from firecurtain.wire.messages import VERSION, Lift, StopEntry, StopKind
 TURN_S = 0.1
 """Chosen: the waits of a rollout are seconds, so a tenth more is not felt; at half it only asks twice as often."""
 
+WATCH_AGAIN_S = 1.0
+"""Chosen: a broker restarts in a fifth of that."""
+
 _log = structlog.get_logger("firecurtain.turn")
 
 
@@ -139,15 +142,17 @@ class Turn:
 
     async def watch(self) -> None:
         """Read the stream for as long as it lasts: it is how damage behind our back is noticed, and others' events."""
-        try:
-            async with contextlib.aclosing(self._ledger.read(self.fleet.seq)) as entries:
-                async for entry in entries:
-                    async with self._one_writer:
-                        if entry.seq > self.fleet.seq:
-                            self._fold(entry)
-        except (BusError, LedgerError) as error:
-            # Not the end of anything but grants: the issuer affirms what was folded, and stops need no ledger.
-            self._tell(error)
+        while self._ledger.damage is None:
+            try:
+                async with contextlib.aclosing(self._ledger.read(self.fleet.seq)) as entries:
+                    async for entry in entries:
+                        async with self._one_writer:
+                            if entry.seq > self.fleet.seq:
+                                self._fold(entry)
+            except (BusError, LedgerError) as error:
+                # The end of grants at most: the issuer affirms what was folded, and stops need no ledger.
+                self._tell(error)
+            await asyncio.sleep(WATCH_AGAIN_S)
 
     # One turn's parts; all run under the writer's lock
 
