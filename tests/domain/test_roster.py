@@ -11,7 +11,7 @@ from firecurtain.domain.decide import decide
 from firecurtain.domain.events import NodeEnrolled
 from firecurtain.domain.evolve import initial
 from firecurtain.wire.commands import EnrolNode, ExcludeNode, Status
-from support.fleet_world import SERVICE, World, make_id, make_root_envelope, make_signer
+from support.fleet_world import SERVICE, World, make_id, make_release, make_root_envelope, make_signer
 
 
 def test_nothing_is_decided_before_the_fleet_is_founded(world: World) -> None:
@@ -93,3 +93,13 @@ def test_a_request_to_exclude_is_judged_before_anything_is_stopped(old_world: Wo
     old_world.exclude("host-2")
     with pytest.raises(refusals.NodeExcludedAlready):
         old_world.ask(ExcludeNode("host-2", "it lags"))
+
+
+def test_the_roster_and_the_list_of_releases_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firecurtain.domain.roster.NODES_MAX", 8)
+    with pytest.raises(refusals.LedgerBound, match="8 nodes are enrolled, the bound is 8"):
+        world.enrol("host-9")
+    world.propose(make_release(1, "old"))
+    monkeypatch.setattr("firecurtain.domain.releases.RELEASES_MAX", 1)
+    with pytest.raises(refusals.LedgerBound, match="1 releases are known, the bound is 1"):
+        world.propose(make_release(2, "new"))
