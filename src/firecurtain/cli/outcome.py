@@ -20,7 +20,7 @@ class CommandRefused(Refusal):
     """The control plane refused; `refused_by` is the stable code of the rule that did, `ledger_seq` where it stands."""
 
     def __init__(self, refused_by: str, text: str, ledger_seq: int) -> None:
-        super().__init__(f"{text} (ledger_seq {ledger_seq})" if ledger_seq else text)
+        super().__init__(text)
         self.refused_by = refused_by
         self.ledger_seq = ledger_seq
 
@@ -39,5 +39,6 @@ def fail(error: FirecurtainError, as_json: bool) -> int:
         result["ledger_seq"] = error.ledger_seq
     if as_json:
         show(result, "", as_json=True)
-    sys.stderr.write(f"firecurtain: {code}: {error}\n")
+    place = f" (ledger_seq {error.ledger_seq})" if isinstance(error, CommandRefused) and error.ledger_seq else ""
+    sys.stderr.write(f"firecurtain: {code}: {error}{place}\n")
     return REFUSED if isinstance(error, Refusal) else UNDECIDED

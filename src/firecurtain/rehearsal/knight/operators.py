@@ -62,7 +62,7 @@ class Operators:
 
 def compute_argv(*words: str) -> list[str]:
     """How a `firecurtain` command is started from the interpreter that we run on."""
-    return [read_interpreter(), "-B", "-m", "firecurtain", *words]
+    return [read_interpreter(), "-B", "-m", "firecurtain.cli", *words]
 
 
 def _finish(words: Sequence[str], process: subprocess.Popen[bytes]) -> Reply:
