@@ -123,6 +123,17 @@ async def test_only_enough_approvers_lift_a_stop(rig: Rig) -> None:
     await until(lambda: rig.permit, "a permit after the lift")
 
 
+async def test_a_release_that_takes_back_a_fence_lifts_it_on_the_node_too(rig: Rig) -> None:
+    """Going back needs no more steps than going forward: the node verifies the release itself and lifts the fence."""
+    await start_permitted(rig)
+    fence = make_stop(f"token:{TOKEN}", "disarm")
+    await rig.control.cast_stop(fence)
+    await until(lambda: rig.permit and not rig.permit.grant.armed, "a permit without the token")
+    newer, _ = rig.make_release(2, lifts_fences=(fence.id.hex(),))
+    await rig.control.cast_proof(rig.envelopes[newer])
+    await until(lambda: rig.permit and rig.permit.grant.armed, "the token armed again")
+
+
 async def test_a_stop_of_one_token_narrows_the_permit_and_leaves_the_rest(rig: Rig) -> None:
     await start_permitted(rig)
     await rig.control.cast_stop(make_stop(f"token:{TOKEN}", "disarm"))

@@ -15,11 +15,12 @@ import pytest
 
 from firecurtain.artifact import seal as seal_module
 from firecurtain.artifact.census import TOKENS_MAX, compute_census, find_tokens
-from firecurtain.artifact.digest import compute_digest, compute_file_digest
+from firecurtain.artifact.digest import compute_file_digest
 from firecurtain.artifact.layout import LayoutError
 from firecurtain.artifact.seal import StoreError, read_sealed, seal
 from firecurtain.artifact.tree import Found
 from firecurtain.terms import ArtifactError, Digest, mint_token
+from support.trees import compute_digest
 
 
 def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess[str]:

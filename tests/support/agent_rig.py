@@ -128,8 +128,11 @@ class Control:
         """A lift that this many approvers signed."""
         payload = make_lift(FLEET, stop_ids, "mended", secrets.token_bytes(16))
         signers = [self._rig.keys.signers[f"approver-{number + 1}"] for number in range(approvers)]
-        lift = Lift(1, FLEET, sign_envelope(payload, LIFT_TYPE, signers))
-        await self._bus.cast(subjects.lift(FLEET), msgspec.msgpack.encode(lift))
+        await self.cast_proof(sign_envelope(payload, LIFT_TYPE, signers))
+
+    async def cast_proof(self, envelope: bytes) -> None:
+        """Any signed document as the proof of a lift."""
+        await self._bus.cast(subjects.lift(FLEET), msgspec.msgpack.encode(Lift(1, FLEET, envelope)))
 
     async def _beat(self) -> None:
         while True:
@@ -217,7 +220,9 @@ class Rig:
         self._reader: PageReader | None = None
         self.stopping = asyncio.Event()
 
-    def make_release(self, version: int, source: str = SOURCE) -> tuple[str, Sealed]:
+    def make_release(
+        self, version: int, source: str = SOURCE, lifts_fences: tuple[str, ...] = ()
+    ) -> tuple[str, Sealed]:
         """Seal one more artifact and sign a release of it; returns the release's digest and the artifact."""
         build = self.directory / f"build-{version}"
         build.mkdir()
@@ -238,7 +243,7 @@ class Rig:
             stages=(Stage("all", "*"),),
             on_straggler="hold",
             min_nodes=1,
-            lifts_fences=(),
+            lifts_fences=lifts_fences,
             author=self.keys.signers["author"].keyid.hex(),
         )
         signers = [self.keys.signers[name] for name in ("author", "approver-1", "approver-2")]

@@ -35,7 +35,7 @@ from firecurtain.permit import PageWriter, boottime_ns, write_limits
 from firecurtain.terms import FirecurtainError, TrustError
 from firecurtain.trust.release import encode_limits
 from firecurtain.trust.root import Root
-from firecurtain.trust.verify import verify_lift
+from firecurtain.trust.verify import verify_lifted
 from firecurtain.wire.messages import Attest
 
 _log = structlog.get_logger("firecurtain.agent")
@@ -98,13 +98,13 @@ class Host:
         self.releases_changed.set()
 
     def take_lift(self, envelope: bytes) -> None:
-        """Verify a lift envelope and tell the core what it lifts."""
+        """Verify a lift, or a release that takes back fences, and tell the core what it lifts."""
         try:
-            lift = verify_lift(envelope, self._root)
+            lifted = verify_lifted(envelope, self._root)
         except TrustError as error:
             _log.warning("lift refused", code=error.code, error=str(error))
             return
-        self.apply(machine.on_lift(self.state, tuple(sorted(lift.stop_ids)), boottime_ns()))
+        self.apply(machine.on_lift(self.state, tuple(sorted(lifted)), boottime_ns()))
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

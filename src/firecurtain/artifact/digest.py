@@ -11,16 +11,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from firecurtain.artifact.tree import Tree, compute_sha256, read_tree
+from firecurtain.artifact.tree import Tree
 from firecurtain.terms import ArtifactError, Digest
-
-
-def compute_digest(directory: Path) -> Digest:
-    """Hash a strictly laid out directory as it is now.
-
-    Raises: LayoutError naming every refused path; ArtifactError: it cannot be read.
-    """
-    return compute_tree_digest(read_tree(directory, compute_sha256))
 
 
 def compute_tree_digest(tree: Tree) -> Digest:

@@ -19,6 +19,8 @@ UNDECIDED = 2
 class CommandRefused(Refusal):
     """The control plane refused; `refused_by` is the stable code of the rule that did, `ledger_seq` where it stands."""
 
+    code = "refused-by-control"
+
     def __init__(self, refused_by: str, text: str, ledger_seq: int) -> None:
         super().__init__(text)
         self.refused_by = refused_by

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from firecurtain.control.answers import Answers
 from firecurtain.control.issuer import Issuer
+from firecurtain.domain.content import compute_floor
 from firecurtain.domain.state import Fleet, Instant, Node, ReleaseRecord, StopRecord
 from firecurtain.domain.stops import in_force
-from firecurtain.terms import NS_PER_MS
+from firecurtain.terms import NS_PER_MS, Scope
 
 NODES_SHOWN_MAX = 100
 RELEASES_SHOWN_MAX = 10
@@ -29,6 +30,8 @@ def compute_status(fleet: Fleet, answers: Answers, issuer: Issuer, now: Instant,
         "silence": issuer.silence[:TEXT_CHARACTERS],
         "grants_refused": trouble[:TEXT_CHARACTERS],
         "max_age_ms": fleet.root.max_age_ms,
+        # A sink refuses fencing tokens below its service's floor: they were permitted before the newest stop.
+        "fencing_floors": {name: compute_floor(fleet, Scope("service", name)) for name in sorted(fleet.content_seq)},
         "nodes_total": len(fleet.nodes),
         "nodes": [_describe_node(node, answers, now) for node in list(fleet.nodes.values())[:NODES_SHOWN_MAX]],
         "releases_total": len(fleet.releases),

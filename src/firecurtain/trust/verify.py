@@ -68,28 +68,6 @@ def verify_root(envelope: bytes) -> Root:
     return root
 
 
-def verify_next_root(envelope: bytes, root: Root) -> Root:
-    """Read the root that follows `root`: signed by the old AND the new threshold, version one higher, same fleet.
-
-    Raises: EnvelopeError, DocumentError, ThresholdError.
-    """
-    following = verify_root(envelope)
-    verify_envelope(envelope, ROOT_TYPE, _read_keys(root.approvers), root.approve_threshold)
-    if (following.fleet, following.version) != (root.fleet, root.version + 1):
-        raise ThresholdError(
-            f"root {following.version} of fleet {following.fleet} cannot follow root {root.version} of {root.fleet}: "
-            "versions go up by one. Apply the missing ones first."
-        )
-    changed = set(following.issuers) ^ set(root.issuers)
-    if len(changed) > 1:
-        # One added or one removed keeps an issuer common to any old and any new majority; an exchange does not.
-        raise ThresholdError(
-            f"root {following.version} changes {len(changed)} issuers. Add or remove one in each version, an exchange "
-            "takes two."
-        )
-    return following
-
-
 def verify_proposal(envelope: bytes, root: Root) -> Release:
     """Read a release whose author signed it, approved or not.
 
@@ -125,6 +103,18 @@ def verify_lift(envelope: bytes, root: Root) -> Lift:
     lift = read_document(payload, Lift)
     _raise_unless_fleet(lift.fleet, root)
     return lift
+
+
+def verify_lifted(envelope: bytes, root: Root) -> frozenset[bytes]:
+    """The stop ids that a proof lifts: a lift, or a release that enough people signed and that names fences.
+
+    Raises: EnvelopeError, DocumentError, ThresholdError: it is neither, or too few signed.
+    """
+    try:
+        return verify_lift(envelope, root).stop_ids
+    except EnvelopeError:
+        release = verify_release(envelope, root)
+    return frozenset(bytes.fromhex(text) for text in release.lifts_fences)
 
 
 def merge_approval(envelope: bytes, approval: bytes, root: Root) -> bytes:
