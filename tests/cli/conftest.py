@@ -56,10 +56,10 @@ class Site:
         assert isinstance(answer, dict)
         return answer
 
-    def start(self, *words: str | Path, until: str) -> subprocess.Popen[str]:
-        """Start a long-running command and return once its log says `until`."""
+    def start(self, *words: str | Path, until: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start a long-running command and return once its log says `until`. `prefix` is put before the command."""
         process = subprocess.Popen(
-            [COMMAND, *words], cwd=self.directory, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*prefix, COMMAND, *words], cwd=self.directory, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         self.processes.append(process)
         assert process.stderr is not None

@@ -81,9 +81,9 @@ def sent() -> Sent:
 
 
 @pytest.fixture
-def latch(tmp_path: Path) -> Iterator[Latch]:
+def latch(tmp_path: Path, hand_clock: HandClock) -> Iterator[Latch]:
     create_latch(tmp_path / "latch")
-    latch, _ = open_latch(tmp_path / "latch")
+    latch, _ = open_latch(tmp_path / "latch", hand_clock.read_ns)
     yield latch
     latch.close()
 

@@ -47,7 +47,7 @@ def test_a_stop_stands_in_the_very_next_beacon(
     beacon = read(issuer.compute_beacon("smars"))
     assert get_ids(beacon) == {b"a" * 16}
     assert stop.durable_ns < beacon.signed_ns
-    assert beacon.clock_id == stop.clock_id
+    assert beacon.clock_id == issuer.clock.clock_id
 
 
 def misses_a_durable_stop(issuer: Issuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], clock: object) -> bool:
@@ -86,7 +86,7 @@ def test_a_restarted_issuer_signs_the_stops_of_its_latch(
     make_issuer: MakeIssuer, make_stop: MakeStop, read: Callable[[bytes], Beacon], tmp_path: Path
 ) -> None:
     make_issuer().add(make_stop(b"a" * 16))
-    again, _ = open_latch(tmp_path / "latch")
+    again, _ = open_latch(tmp_path / "latch", lambda: 1)
     assert get_ids(read(make_issuer(own_latch=again).compute_beacon("smars"))) == {b"a" * 16}
     again.close()
 
@@ -97,7 +97,7 @@ def test_an_issuer_restarted_without_its_latch_is_silenced_by_the_first_node_tha
     """Mutant of 03-protocol: the latch is gone, the ledger never got the stop; a node still has it."""
     make_issuer().add(make_stop(b"a" * 16))
     create_latch(tmp_path / "empty")
-    empty, _ = open_latch(tmp_path / "empty")
+    empty, _ = open_latch(tmp_path / "empty", lambda: 1)
     forgetful = make_issuer(own_latch=empty)
     forgetful.note_remembered("host-1", (b"a" * 16,))
     with pytest.raises(IssuerSilentError, match="host-1"):

@@ -177,7 +177,7 @@ async def running_plane(directory: Path, reserve_bytes: int = 0) -> AsyncIterato
         path = directory / "stops"
         if not path.exists():
             create_latch(path)
-        latch, _ = open_latch(path)
+        latch, _ = open_latch(path, clock.read_ns)
         if ledger.head.seq == 0:
             now = Instant(clock.clock_id, clock.read_ns(), clock.started_ns, 0)
             for event in decide(initial(), FoundFleet(FLEET, 1, make_root()), now, {}):

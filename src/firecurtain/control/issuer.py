@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from firecurtain.control.clock import IssuerClock
-from firecurtain.control.latch import Latch, LatchedStop, latch_stop
+from firecurtain.control.latch import Latch, LatchedStop
 from firecurtain.control.widen import select_stops
 from firecurtain.terms import NS_PER_S, FirecurtainError, Scope
 from firecurtain.wire import subjects
@@ -139,13 +139,12 @@ class Issuer:
 
         Raises: LatchError: held in memory, not durable; this issuer is silent from now on.
         """
-        stop = latch_stop(frame, self.clock.read_ns(), self.clock.clock_id)
         try:
-            self.latch.add(stop)
+            stop = self.latch.add(frame)
         finally:
             self._refresh()
         self._widen()
-        return self.latch.stops[stop.entry.id]
+        return stop
 
     def make_stop(self, kind: StopKind, scope: Scope, reason: str, stop_id: bytes | None = None) -> bytes:
         """Sign a stop of our own: a fence, a disarm, an exclusion or a widening. It is not latched yet."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,38 +30,44 @@ class LatchError(FirecurtainError):
 
 @dataclass(frozen=True, slots=True)
 class LatchedStop:
-    """A stop, who signed it, and when it became durable on the issuer clock `clock_id`."""
+    """A stop, who signed it, and a moment on the issuer clock at which it was durable: read after the fsync.
+
+    One that was found in the file counts from when it was found. Later than true is safe, because waits count from it.
+    """
 
     frame: bytes
-    durable_ns: int
-    clock_id: bytes
     entry: StopEntry
     author: bytes
+    durable_ns: int
 
 
 class Latch:
     """The set H of one issuer. `stops` is the snapshot to sign from; `error` says why nothing may be signed."""
 
-    def __init__(self, descriptor: int, path: Path, stops: dict[bytes, LatchedStop]) -> None:
+    def __init__(
+        self, descriptor: int, path: Path, read_ns: Callable[[], int], stops: dict[bytes, LatchedStop]
+    ) -> None:
         self._descriptor = descriptor
         self._path = path
+        self._read_ns = read_ns
         self._stops = stops
         self.stops: Mapping[bytes, LatchedStop] = MappingProxyType(stops)
         self.error: LatchError | None = None
 
-    def add(self, stop: LatchedStop) -> None:
-        """Narrow in memory first, then append and fsync. Adding a known id again does nothing.
+    def add(self, frame: bytes) -> LatchedStop:
+        """Narrow in memory first, then append and fsync a verified stop; a known id keeps its first durability.
 
         Raises: LatchError: the stop holds in memory but is not durable, and this issuer must sign nothing more.
+            WireError: the frame is no stop.
         """
+        stop = _take_apart(frame, self._read_ns())
+        known = self._stops.setdefault(stop.entry.id, stop)
         if self.error is not None:
-            self._stops.setdefault(stop.entry.id, stop)
             raise self.error
-        if stop.entry.id in self._stops:
-            return
-        self._stops[stop.entry.id] = stop
+        if known is not stop:
+            return known
         try:
-            _write_whole(self._descriptor, _encode_line(stop))
+            _write_whole(self._descriptor, _encode_line(frame))
             os.fsync(self._descriptor)
         except OSError as error:
             self.error = LatchError(
@@ -69,17 +75,12 @@ class Latch:
                 "This issuer signs nothing more, so its nodes fall silent. Make room or replace the disk, then restart."
             )
             raise self.error from error
+        durable = self._stops[stop.entry.id] = replace(stop, durable_ns=self._read_ns())
+        return durable
 
     def close(self) -> None:
         """Close the file; the latch is not used afterwards."""
         os.close(self._descriptor)
-
-
-def latch_stop(frame: bytes, durable_ns: int, clock_id: bytes) -> LatchedStop:
-    """Take apart a stop frame whose signature was verified when it came. Raises: WireError: it is no stop."""
-    payload = frame[len(MAGIC) + KEYID_BYTES + SIGNATURE_BYTES :]
-    author = frame[len(MAGIC) : len(MAGIC) + KEYID_BYTES]
-    return LatchedStop(frame, durable_ns, clock_id, decode_payload(Stop, payload).entry, author)
 
 
 def create_latch(path: Path) -> None:
@@ -93,7 +94,7 @@ def create_latch(path: Path) -> None:
         ) from error
 
 
-def open_latch(path: Path) -> tuple[Latch, int]:
+def open_latch(path: Path, read_ns: Callable[[], int]) -> tuple[Latch, int]:
     """Read every stop of an existing latch; returns it and the number of torn bytes dropped at its end.
 
     A last line without its newline was never acknowledged: the process died while writing it. It counts when it is
@@ -109,41 +110,46 @@ def open_latch(path: Path) -> tuple[Latch, int]:
             "restore it. If it is lost for good, create it empty: nodes that remember more keep this issuer silent."
         ) from error
     *lines, tail = content.split(b"\n")
-    stops = {stop.entry.id: stop for stop in (_decode_line(line, path) for line in lines)}
-    dropped_bytes = _settle_tail(descriptor, tail, stops, path)
-    return Latch(descriptor, path, stops), dropped_bytes
+    frames = [_decode_line(line, path) for line in lines]
+    dropped_bytes = _settle_tail(descriptor, tail, frames, path)
+    # What an earlier process wrote without living to see its fsync is made durable before it counts as that.
+    os.fsync(descriptor)
+    stops = [_take_apart(frame, read_ns()) for frame in frames]
+    return Latch(descriptor, path, read_ns, {stop.entry.id: stop for stop in stops}), dropped_bytes
 
 
-def _settle_tail(descriptor: int, tail: bytes, stops: dict[bytes, LatchedStop], path: Path) -> int:
+def _settle_tail(descriptor: int, tail: bytes, frames: list[bytes], path: Path) -> int:
+    """Take over a whole last line that lacks its newline, cut off a torn one; returns the bytes that were cut."""
     if not tail:
         return 0
     try:
-        stop = _decode_line(tail, path)
+        frames.append(_decode_line(tail, path))
     except LatchError:
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(tail))
-        os.fsync(descriptor)
         return len(tail)
-    stops[stop.entry.id] = stop
     _write_whole(descriptor, b"\n")
-    os.fsync(descriptor)
     return 0
 
 
-def _encode_line(stop: LatchedStop) -> bytes:
-    body = f"{stop.durable_ns} {stop.clock_id.hex()} {stop.frame.hex()}".encode()
+def _take_apart(frame: bytes, durable_ns: int) -> LatchedStop:
+    payload = frame[len(MAGIC) + KEYID_BYTES + SIGNATURE_BYTES :]
+    author = frame[len(MAGIC) : len(MAGIC) + KEYID_BYTES]
+    return LatchedStop(frame, decode_payload(Stop, payload).entry, author, durable_ns)
+
+
+def _encode_line(frame: bytes) -> bytes:
+    body = frame.hex().encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _decode_line(line: bytes, path: Path) -> LatchedStop:
+def _decode_line(line: bytes, path: Path) -> bytes:
     checksum, _, body = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(body):
         raise LatchError(
             f"{path} holds a damaged line: checksum {checksum[:8]!r} stands before bytes whose checksum is "
             f"{zlib.crc32(body):08x}. Restore the file from a copy; this issuer signs nothing without it."
         )
-    durable_ns, clock_id, frame_hex = body.decode().split(" ")
-    frame = bytes.fromhex(frame_hex)
-    return latch_stop(frame, int(durable_ns), bytes.fromhex(clock_id))
+    return bytes.fromhex(body.decode())
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -100,7 +100,7 @@ async def _run_connected(
     )
     try:
         clock = IssuerClock(config.issuer.keyid)
-        latch = _open_latch(config.state_dir / "stops", is_new=ledger.head.seq == 0)
+        latch = _open_latch(config.state_dir / "stops", clock, is_new=ledger.head.seq == 0)
         fleet = await _replay(ledger) if ledger.head.seq else await _found(config, ledger, clock)
         _check_issuer(config, fleet)
 
@@ -140,11 +140,11 @@ def _check_issuer(config: ControlConfig, fleet: Fleet) -> None:
         )
 
 
-def _open_latch(path: Path, *, is_new: bool) -> Latch:
+def _open_latch(path: Path, clock: IssuerClock, *, is_new: bool) -> Latch:
     """Open the stop file; only a fleet that is being founded may lack it."""
     if is_new and not path.exists():
         create_latch(path)
-    latch, dropped_bytes = open_latch(path)
+    latch, dropped_bytes = open_latch(path, clock.read_ns)
     if dropped_bytes:
         _log.warning(
             "a stop was being written when the last control plane died; nobody was told of it",

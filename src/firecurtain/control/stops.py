@@ -124,7 +124,7 @@ class StopDesk:
             for node in self._get_fleet().nodes.values()
             if node.excluded_by is None and is_in_scope(stop.entry.scope, node)
         }
-        return {"durable_ns": latched.durable_ns, "clock_id": latched.clock_id.hex(), "nodes": nodes}
+        return {"durable_ns": latched.durable_ns, "clock_id": self._issuer.clock.clock_id.hex(), "nodes": nodes}
 
     async def _send(self, frame: bytes) -> None:
         """Down to every agent. A lost connection is told; the beacon carries the stop once there is one again."""

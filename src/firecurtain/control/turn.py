@@ -159,7 +159,7 @@ class Turn:
     async def _record_stops(self) -> None:
         """Tell the ledger of every durable stop that it does not know yet."""
         for stop in self._issuer.find_unrecorded():
-            await self._carry_out(RecordStop(stop.entry, stop.author, stop.clock_id, stop.durable_ns))
+            await self._carry_out(RecordStop(stop.entry, stop.author, self._issuer.clock.clock_id, stop.durable_ns))
         for stop_id, node in self._issuer.find_lost():
             reason = f"remembered by {node} and by nobody else: its scope is unknown"
             await self._pull(self._issuer.make_stop("halt", FLEET, reason, stop_id))
