@@ -62,3 +62,45 @@ def test_a_state_directory_that_others_may_read_is_refused(site: Any) -> None:
     done = site.run("up")
     assert done.returncode == 2
     assert "chmod 700" in done.stderr
+
+
+def flip_one_bit(site: Any) -> None:
+    """Damage the broker's own block file in the middle of what was acknowledged."""
+    (block,) = (site.directory / "state" / "broker" / "store").rglob("*.blk")
+    content = bytearray(block.read_bytes())
+    content[len(content) // 2] ^= 1
+    block.write_bytes(content)
+
+
+def test_on_a_damaged_ledger_nothing_starts_and_verify_says_where(site: Any) -> None:
+    up = site.up()
+    for name in ("host-1", "host-2", "host-3"):
+        site.enrol(name)
+    up.terminate()
+    assert up.wait(timeout=20) == 0
+    flip_one_bit(site)
+    done = site.run("up")
+    assert done.returncode == 2
+    assert "ledger-damaged" in done.stderr
+    verified = site.ask("ledger", "verify", code=1)
+    assert verified["verdict"] in ("damaged", "shortened")
+    assert verified["copy_last"] == 4
+
+
+def test_a_running_control_plane_whose_stream_is_damaged_stops_and_affirms_but_grants_nothing(
+    site: Any, log_line: Any
+) -> None:
+    up = site.up()
+    agent_config = site.enrol("host-1")
+    site.release()
+    agent = site.start("agent", "--config", agent_config, until='"event": "permit"')
+    flip_one_bit(site)
+    os.kill(site.read_run()["broker_pid"], signal.SIGKILL)
+    log_line(up, "ledger-damaged")
+    words = ("--service", "smars", "--out", "nodes/host-2")
+    assert site.ask("node", "enrol", "host-2", *words, code=1)["code"] == "ledger-damaged"
+    # The permit ran out or was renewed while the broker restarted; either way the node hears that it is affirmed.
+    assert site.ask("node", "list")["nodes"][0]["verdict"] == "answer"
+    halted = site.ask("halt", "fleet", "--reason", "drill")
+    assert (halted["nodes"], halted["missing"]) == ({"host-1": True}, [])
+    assert "stop-in-force" in log_line(agent, "stop-in-force")
