@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from firecurtain.bus.nats import NatsBus
+from firecurtain.bus.port import Message
 from firecurtain.bus.server import Server
 from firecurtain.control.clock import IssuerClock
 from firecurtain.control.latch import Latch, create_latch, open_latch
@@ -127,6 +128,11 @@ class Site:
         """Ask as host-8 does. Raises: NoAnswer."""
         frame = await self.host.ask(subjects.attest(FLEET, "host-8"), encode_frame(attest, by), timeout_s)
         return self.read(Answer, frame)
+
+    async def cast_attest(self, attest: Attest, by: Ed25519Signer) -> None:
+        """Attest without waiting for an answer; returns once the control plane has judged it."""
+        message = Message(subjects.attest(FLEET, attest.node), encode_frame(attest, by), "")
+        await self.plane.answers.handle_attest(message, self.plane.stops)
 
     def read(self, kind: type[Any], frame: bytes) -> Any:
         return decode_frame(kind, frame, {ISSUER.keyid: ISSUER.public}).message

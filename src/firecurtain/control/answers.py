@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from firecurtain.bus.port import Bus, Message
+from firecurtain.control.contradiction import Contradictions
 from firecurtain.control.issuer import Issuer
 from firecurtain.control.keys import NodeKeys
 from firecurtain.control.stops import REPLY_PREFIX, StopDesk
@@ -46,6 +47,7 @@ class Answers:
         self._node_keys = NodeKeys(get_fleet)
         self._read_instant = read_instant
         self._open_session = open_session
+        self._contradictions = Contradictions()
         self.live: Live = {}
         self.latched: dict[str, frozenset[bytes]] = {}
         self.totals: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -84,7 +86,7 @@ class Answers:
         self.live = observe(fleet, self.live, attest, now)
         self.latched[node] = frozenset(attest.latched)
         if fleet.nodes[node].excluded_by is None:
-            self._issuer.note_remembered(node, attest.latched)
+            self._listen_to_memory(attest, fleet, now)
         self._note(node, verdict.code if isinstance(verdict, Silence) else type(verdict).__name__.lower(), verdict)
         match verdict:
             case Answer():
@@ -95,6 +97,16 @@ class Answers:
                 await desk.pull(self._issuer.make_stop("trip", parse_scope(verdict.scope), verdict.text))
             case Silence():
                 pass
+
+    def _listen_to_memory(self, attest: Attest, fleet: Fleet, now: Instant) -> None:
+        """Nodes remember stops and grants; what they know and we do not means that we lost it."""
+        self._issuer.note_remembered(attest.node, attest.latched)
+        self._contradictions.note(attest, fleet.seq, self._issuer.get_content(attest.service), now.issuer_ns)
+        roster = {node.name for node in fleet.nodes.values() if node.excluded_by is None}
+        found = self._contradictions.find(roster)
+        if found != self._issuer.contradiction:
+            self._issuer.contradiction = found
+            _log.error("nodes contradict the ledger: nothing is signed", text=found or "no longer")
 
     async def _answer(self, attest: Attest, accepted: str, reply: str) -> None:
         if not reply.startswith(REPLY_PREFIX):

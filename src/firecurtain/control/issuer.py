@@ -78,7 +78,10 @@ class Grants:
 
 
 class Issuer:
-    """One issuer of one fleet. `draw_id` gives 16 random bytes; `cast` sends to whoever listens."""
+    """One issuer of one fleet. `draw_id` gives 16 random bytes; `cast` sends to whoever listens.
+
+    `contradiction` is set by whoever hears the nodes: why our ledger cannot be the newest; empty while it may be.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,7 @@ class Issuer:
         self._in_force: dict[bytes, StopEntry] = {}
         self._unrecorded: tuple[LatchedStop, ...] = ()
         self._remembered: dict[bytes, tuple[str, int]] = {}
+        self.contradiction = ""
         self._changed = asyncio.Event()
         self._is_started = False
         self._trouble = ""
@@ -158,7 +162,12 @@ class Issuer:
             if stop_id in self._remembered or len(self._remembered) >= REMEMBERED_MAX:
                 continue
             self._remembered[stop_id] = (node, self.clock.read_ns())
-            _log.error("a node remembers a stop that we do not", node=node, stop=stop_id.hex(), silence=self.silence)
+            # Mostly it heard the person's own cast a moment before us.
+            _log.info("waiting for a stop that a node has already", node=node, stop=stop_id.hex())
+
+    def get_content(self, service: str) -> Content | None:
+        """What we sign for a service now."""
+        return self._grants.contents.get(service)
 
     def find_lost(self) -> tuple[tuple[bytes, str], ...]:
         """Stops remembered by nodes, as (id, node), that nobody sent us again within REMEMBERED_WAIT_NS."""
@@ -170,6 +179,8 @@ class Issuer:
         """Why nothing may be signed now; empty when signing is allowed."""
         if self.latch.error is not None:
             return str(self.latch.error)
+        if self.contradiction:
+            return self.contradiction
         if self._remembered:
             stop_id, (node, _) = next(iter(self._remembered.items()))
             return (

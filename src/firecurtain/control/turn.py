@@ -162,6 +162,7 @@ class Turn:
             await self._carry_out(RecordStop(stop.entry, stop.author, self._issuer.clock.clock_id, stop.durable_ns))
         for stop_id, node in self._issuer.find_lost():
             reason = f"remembered by {node} and by nobody else: its scope is unknown"
+            _log.error("a stop was lost here and counts for the whole fleet now", node=node, stop=stop_id.hex())
             await self._pull(self._issuer.make_stop("halt", FLEET, reason, stop_id))
 
     async def _open_sessions(self) -> None:
