@@ -10,7 +10,7 @@ An application needs three lines of it:
 General layout, in the direction the data goes round:
 
 - `terms`: the nouns everyone shares: digest, flag token, scope, reason, the error tree.
-- `guard`: inside the application's process; asks the permit page, reserves limits, counts. This import brings it.
+- `guard`: inside the application's process; asks the permit page, reserves limits, counts. The names below bring it.
 - `permit`: the boundary on one host: permit page, counter slots, limits file, as bytes.
 - `agent`: one for each host and service; starts and attests the process, writes the page, sums the counters.
 - `wire`: the boundary on the network: signed messages between agent and control plane. `bus` carries them.
@@ -21,6 +21,22 @@ General layout, in the direction the data goes round:
 Importing this package starts nothing and needs nothing but the standard library.
 """
 
-from firecurtain.guard import Acquired, Action, Cause, Denied, Guard, Verdict, attach
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firecurtain.guard import Acquired, Action, Cause, Denied, Guard, Verdict, attach
 
 __all__ = ["Acquired", "Action", "Cause", "Denied", "Guard", "Verdict", "attach"]
+
+
+def __getattr__(name: str) -> object:
+    """Bring the guard when one of its names is first asked for: `firecurtain halt` must not pay for it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from firecurtain import guard
+
+    value: object = getattr(guard, name)
+    globals()[name] = value  # asked once; from now on it is an ordinary name of this module
+    return value

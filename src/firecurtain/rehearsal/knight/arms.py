@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from firecurtain.rehearsal.knight.curtain import GROSS_USD, CurtainFleet
+from firecurtain.rehearsal.knight.curtain import CurtainFleet
 from firecurtain.rehearsal.knight.fleet import BareFleet, Fleet, Report, Site
 from firecurtain.rehearsal.knight.judge import Figures
 from firecurtain.rehearsal.knight.market import PARENTS_PER_NODE, SERVERS
+from firecurtain.rehearsal.knight.release_file import GROSS_USD
 
 BURN_PER_S = 1481.0  # derived: 4 million executions in 2,700 s (SEC Release 34-70694, paragraphs 1 and 17)
 BURN_TOLERANCE = 0.10
@@ -79,9 +80,11 @@ def claim_play_continues(outcome: Outcome) -> list[str]:
 
 def claim_rollback_refused(outcome: Outcome) -> list[str]:
     """The rollback is refused by name, and the play continues."""
-    broken = claim_play_continues(outcome)
-    if not any("armed-flag-not-declared" in refusal for refusal in outcome.report.refusals):
-        broken.append(f"the rollback was not refused for the armed flag; refusals: {outcome.report.refusals}")
+    broken, report = claim_play_continues(outcome), outcome.report
+    if not any("armed-flag-not-declared" in refusal for refusal in report.refusals):
+        broken.append(f"the rollback was not refused for the armed flag; refusals: {report.refusals}")
+    if not set(report.refusals) <= set(report.refusals_recorded):
+        broken.append(f"people were told {report.refusals}, the ledger holds {report.refusals_recorded}")
     return broken
 
 

@@ -22,9 +22,11 @@ from firecurtain.rehearsal.knight.processes import Processes, read_interpreter
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where one arm plays: its own directory, the sockets of venue and feeder, and who missed the update."""
+    """Where one arm plays: directories of its own on disk and in memory, the sockets of venue and feeder, and which
+    server the deploy misses."""
 
     directory: Path
+    memory: Path
     sockets: Path
     processes: Processes
     straggler: int | None
@@ -37,10 +39,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known of a fleet after the window beside the ledgers; the default is a fleet without any guard."""
+    """What is known of a fleet after the window beside the ledgers; the default is a fleet without any guard.
+
+    `refusals` are what people were told, `refusals_recorded` what the control plane's ledger holds.
+    """
 
     guards: GuardView | None = None
     refusals: tuple[str, ...] = ()
+    refusals_recorded: tuple[str, ...] = ()
     nodes_without_permit: tuple[int, ...] = ()
 
 

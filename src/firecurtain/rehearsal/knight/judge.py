@@ -42,6 +42,7 @@ class Figures:
     false_denials: int
     first_denial_ms: float | None
     all_stopped_ms: float | None
+    last_completed_ms: float | None
     venue_equals_guard: bool | None
 
 
@@ -50,7 +51,7 @@ class _Feed:
     """What the feeder's ledger says."""
 
     ordered: dict[int, int] = field(default_factory=dict)
-    reported: set[int] = field(default_factory=set)
+    reported: dict[int, int] = field(default_factory=dict)  # parent: at
     denials: list[tuple[int, int]] = field(default_factory=list)  # (at, node)
     first_offer_ns: int | None = None
 
@@ -79,7 +80,7 @@ def judge(
     """
     feed = _read_feed(feeder)
     tally = _add_up(venue, feed.ordered, open_ns + window_ns // 2, open_ns + window_ns)
-    completed = sum(1 for parent in feed.reported if tally.executed[parent] == feed.ordered[parent])
+    completed = [at_ns for parent, at_ns in feed.reported.items() if tally.executed[parent] == feed.ordered[parent]]
     return Figures(
         wrong_executions=tally.wrong_executions,
         wrong_shares=tally.wrong_shares,
@@ -88,10 +89,11 @@ def judge(
         wrong_per_s=tally.wrong_second_half / (window_ns / 2 / NS_PER_S),
         node_gross_usd_max=max(tally.gross_cents.values(), default=0) / 100,
         parents_total=len(feed.ordered),
-        parents_completed=completed,
+        parents_completed=len(completed),
         false_denials=0 if guards is None else _count_false_denials(feed.denials, guards),
         first_denial_ms=None if guards is None or not feed.denials else _since_ms(feed, min(feed.denials)[0]),
         all_stopped_ms=None if guards is None else _since_ms(feed, tally.last_wrong_ns),
+        last_completed_ms=_since_ms(feed, max(completed)) if completed else None,
         venue_equals_guard=None if guards is None else _is_equal(tally.counts, guards.actions),
     )
 
@@ -105,11 +107,11 @@ def _read_feed(events: Iterable[Event]) -> _Feed:
             feed.ordered[event.parent] = event.shares
         elif isinstance(event, Answered):
             if event.outcome == "done":
-                feed.reported.add(event.parent)
+                feed.reported[event.parent] = event.at_ns
             elif event.outcome == "denied":
                 feed.denials.append((event.at_ns, event.node))
         elif isinstance(event, Reconciled) and event.shares_executed >= feed.ordered[event.parent]:
-            feed.reported.add(event.parent)
+            feed.reported[event.parent] = event.at_ns
     return feed
 
 

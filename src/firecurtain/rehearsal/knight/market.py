@@ -15,6 +15,7 @@ from firecurtain.rehearsal.knight.artifacts.smars.messages import BUY, SELL
 NODES = 8
 SERVERS = tuple(range(1, NODES + 1))
 PARENTS_PER_NODE = 212
+PARENTS = NODES * PARENTS_PER_NODE
 SYMBOLS = 154
 SYMBOLS_BOUGHT = 80
 SHARES_PER_PARENT = 300

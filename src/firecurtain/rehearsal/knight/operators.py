@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firecurtain.rehearsal.knight.ledgers import RehearsalError
-from firecurtain.rehearsal.knight.processes import read_interpreter
+from firecurtain.rehearsal.knight.processes import Processes, read_interpreter
 
 COMMAND_TIMEOUT_S = 30.0  # chosen: ten times what the slowest command takes beside eight routers on two cores
-REFUSED = 1
+OK, REFUSED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,12 @@ class Reply:
 
 
 class Operators:
-    """Runs commands below one directory. A refusal is kept, with the place where the ledger holds it."""
+    """Runs commands in one directory; each is a process of the arm, so none outlives it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, processes: Processes) -> None:
         self._directory = directory
-        self.refusals: list[str] = []
+        self._processes = processes
+        self._commands = 0
 
     def run(self, *words: str) -> dict[str, object]:
         """Run one command that must succeed. Raises: RehearsalError: it did not."""
@@ -41,37 +42,32 @@ class Operators:
     def run_together(self, commands: Iterable[Sequence[str]]) -> list[dict[str, object]]:
         """Run commands side by side that must all succeed. Raises: RehearsalError."""
         started = [(words, self._start(words)) for words in commands]
-        replies = [(words, _finish(words, process)) for words, process in started]
+        replies = [(words, self._finish(words, name)) for words, name in started]
         for words, reply in replies:
             if reply.is_refused:
                 raise RehearsalError(f"`firecurtain {' '.join(words)}` was refused: {reply.words.get('text')}")
         return [reply.words for _, reply in replies]
 
     def ask(self, *words: str) -> Reply:
-        """Run one command that may be refused, and keep the refusal."""
-        reply = _finish(words, self._start(words))
-        if reply.is_refused:
-            seq, code, text = (reply.words.get(key) for key in ("ledger_seq", "code", "text"))
-            self.refusals.append(f"ledger_seq {seq} {code}: {text}")
-        return reply
+        """Run one command that may be refused. Raises: RehearsalError: it was neither done nor refused."""
+        return self._finish(words, self._start(words))
 
-    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, words: Sequence[str]) -> str:
+        self._commands += 1
+        name = f"command-{self._commands}"
         argv = [*compute_argv(*words), "--json"]
-        return subprocess.Popen(argv, cwd=self._directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._processes.start(name, argv, directory=self._directory, stdout=subprocess.PIPE)
+        return name
+
+    def _finish(self, words: Sequence[str], name: str) -> Reply:
+        code, output = self._processes.collect(name, COMMAND_TIMEOUT_S)
+        if code not in (OK, REFUSED):
+            raise RehearsalError(
+                f"`firecurtain {' '.join(words)}` ended with {code}: {self._processes.read_tail(name)}"
+            )
+        return Reply(json.loads(output), code == REFUSED)
 
 
 def compute_argv(*words: str) -> list[str]:
     """How a `firecurtain` command is started from the interpreter that we run on."""
-    return [read_interpreter(), "-B", "-m", "firecurtain.cli", *words]
-
-
-def _finish(words: Sequence[str], process: subprocess.Popen[bytes]) -> Reply:
-    try:
-        output, trouble = process.communicate(timeout=COMMAND_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        process.kill()
-        process.communicate()
-        raise RehearsalError(f"`firecurtain {' '.join(words)}` took over {COMMAND_TIMEOUT_S:g} s") from error
-    if process.returncode not in (0, REFUSED):
-        raise RehearsalError(f"`firecurtain {' '.join(words)}` ended with {process.returncode}: {trouble.decode()}")
-    return Reply(json.loads(output), process.returncode == REFUSED)
+    return [read_interpreter(), "-m", "firecurtain.cli", *words]

@@ -2,14 +2,17 @@
 """Every process of one arm in one place, so that none is left behind, however the rehearsal ends.
 
 A child dies with us by the kernel's parent-death signal, which follows the thread that started it: start children from
-the main thread only. It leads a process group of its own, so that what it starts is ended with it. This module knows
-no roles: what a process does is its caller's business.
+the main thread only. It leads a process group of its own, so that the Ctrl-C of a terminal comes to us alone. What a
+child starts dies with it (agents and control plane see to that), and we wait for those too. This module knows no roles:
+what a process does is its caller's business.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,12 +20,12 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from firecurtain.rehearsal.knight.ledgers import RehearsalError
 from firecurtain.terms import InvariantError
 
 STOP_TIMEOUT_S = 5.0  # chosen: a router drains within one second, the venue within two
+HEIR_TIMEOUT_S = 2.0  # chosen: the kernel delivers a parent-death signal within a millisecond on an idle machine
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LOG_TAIL_BYTES = 2000
 
@@ -48,10 +51,12 @@ class Processes:
         argv: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
         listener_fd: int | None = None,
-        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; its output goes into `<logs>/<name>.log`. Without `environment` it gets ours.
+        """Start a process; what it says goes into `<logs>/<name>.log`. Without `environment` it gets ours.
 
         Raises: InvariantError: not the main thread, or the name is taken.
         """
@@ -60,8 +65,9 @@ class Processes:
         with (self._logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 argv,
+                cwd=directory,
                 stdin=stdin,
-                stdout=log,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
                 env=environment,
                 pass_fds=() if listener_fd is None else (listener_fd,),
@@ -79,7 +85,7 @@ class Processes:
         """Raises: RehearsalError naming the first of these that ended without being asked, with its last words."""
         for name, process in self._running.items():
             if name in names and process.poll() is not None:
-                raise RehearsalError(f"{name} ended by itself with code {process.returncode}: {self._read_tail(name)}")
+                raise RehearsalError(f"{name} ended by itself with code {process.returncode}: {self.read_tail(name)}")
 
     def list_living(self, names: Sequence[str]) -> list[str]:
         """Those of these that have not ended."""
@@ -97,23 +103,41 @@ class Processes:
                 code = self._running[name].wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired as error:
                 raise RehearsalError(
-                    f"{name} did not stop within {STOP_TIMEOUT_S} s: {self._read_tail(name)}"
+                    f"{name} did not stop within {STOP_TIMEOUT_S} s: {self.read_tail(name)}"
                 ) from error
             if code != 0:
-                raise RehearsalError(f"{name} ended with code {code}: {self._read_tail(name)}")
+                raise RehearsalError(f"{name} ended with code {code}: {self.read_tail(name)}")
             del self._running[name]
 
+    def collect(self, name: str, timeout_s: float) -> tuple[int, bytes]:
+        """Wait for a process that ends by itself and was started with `stdout=PIPE`: its code and what it printed.
+
+        Raises: RehearsalError: it did not end in time; it runs on until `kill_all`.
+        """
+        process = self._running[name]
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise RehearsalError(f"{name} did not end within {timeout_s:g} s: {self.read_tail(name)}") from error
+        del self._running[name]
+        return process.returncode, output
+
     def kill_all(self) -> None:
-        """End every process and all that it started."""
-        for process in self._running.values():
-            # Before it is waited for, the leader's number cannot belong to anyone else.
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        for process in self._running.values():
+        """End every process and wait until it is gone, with all that it started."""
+        living = [process for process in self._running.values() if process.poll() is None]
+        heirs = [handle for process in living for handle in _open_children(process.pid)]
+        for process in living:
+            # Not yet waited for, so its number cannot belong to anyone else.
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in living:
             process.wait()
+        for handle in heirs:
+            select.select([handle], [], [], HEIR_TIMEOUT_S)
+            os.close(handle)
         self._running.clear()
 
-    def _read_tail(self, name: str) -> str:
+    def read_tail(self, name: str) -> str:
+        """The last words of a process."""
         words = (self._logs / f"{name}.log").read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return words or "it said nothing"
 
@@ -128,6 +152,23 @@ def _make_tie() -> Callable[[], None]:
             os._exit(1)  # we died in between, and nobody would tell this child
 
     return tie
+
+
+def read_children(pid: int) -> list[int]:
+    """The processes that a process's main thread started, none when it is gone."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    except OSError:
+        return []
+
+
+def _open_children(pid: int) -> list[int]:
+    """A handle for each child, readable once it has ended, whoever adopted it by then."""
+    handles = []
+    for child in read_children(pid):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            handles.append(os.pidfd_open(child))
+    return handles
 
 
 def read_interpreter() -> str:

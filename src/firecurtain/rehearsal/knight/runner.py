@@ -2,7 +2,8 @@
 """Run the arms one after another, each for one window of real time in a temporary directory of its own.
 
 The runner starts processes, tells the feeder when the market opens, lets the fleet's people act at a quarter of the
-window, stops everything in order and hands the ledgers to the judge. It decides nothing about right and wrong.
+window, stops everything in order and hands the ledgers to the judge. It decides nothing about right and wrong. Orders
+still under way when the window is over are waited for, as a gateway would; what burns meanwhile is counted too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,25 @@ from firecurtain.rehearsal.knight.arms import ARMS, DEFAULT_ARMS, Arm, Outcome
 from firecurtain.rehearsal.knight.artifacts.smars import clock
 from firecurtain.rehearsal.knight.fleet import Fleet, Site
 from firecurtain.rehearsal.knight.judge import judge
-from firecurtain.rehearsal.knight.ledgers import Answered, Event, Execution, RehearsalError, Session, read_lines
-from firecurtain.rehearsal.knight.market import MORNING_S, NODES
+from firecurtain.rehearsal.knight.ledgers import (
+    Answered,
+    Event,
+    Execution,
+    Reconciled,
+    RehearsalError,
+    Session,
+    read_lines,
+)
+from firecurtain.rehearsal.knight.market import MORNING_S, NODES, PARENTS, SHARES_PER_PARENT
 from firecurtain.rehearsal.knight.processes import Processes, read_interpreter
 from firecurtain.terms import NS_PER_S, ConfigError
 
 WINDOW_S_MIN = 5.0
 ROUTERS_TIMEOUT_NS = 20 * NS_PER_S
-LOOK_S = 0.05
+LOOK_NS = NS_PER_S // 20
 HOUSE = ("venue", "feeder")  # without these there is no judgement; a server may die, and the judge sees what follows
 OPEN_AFTER_NS = 50_000_000  # chosen: the line that opens the market has arrived by then
+OVERTIME_NS = 10 * NS_PER_S  # chosen: beyond it, orders without a server are not waited for
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of <sys/un.h> without its final zero
 
 
@@ -95,8 +105,12 @@ def run_rehearsal(options: Options, observe: Callable[[Progress], None]) -> Resu
 
 def run_arm(arm: Arm, options: Options, observe: Callable[[Progress], None]) -> Outcome:
     """Run one arm for one window and judge it. Raises: RehearsalError."""
-    with _temporary_directory() as directory, Processes(directory) as processes:
-        site = Site(directory, directory, processes, options.straggler if arm.has_straggler else None)
+    with (
+        _make_directory(None) as directory,
+        _make_directory(_find_memory()) as memory,
+        Processes(directory) as processes,
+    ):
+        site = Site(directory, memory, directory, processes, options.straggler if arm.has_straggler else None)
         house = _House(site, options)
         house.start()
         fleet = arm.make_fleet(site)
@@ -139,14 +153,17 @@ class _House:
             connected |= {event.node for event in self._feed.read_new() if isinstance(event, Session)}
             if clock.now_ns() > give_up_ns:
                 raise RehearsalError(f"only routers {sorted(connected)} connected within 20 s; the machine is too busy")
-            clock.sleep(LOOK_S)
+            clock.sleep(LOOK_NS / NS_PER_S)
 
     def play(self, arm: Arm, fleet: Fleet, observe: Callable[[Progress], None]) -> Outcome:
         """Open the market, let the window run, close, judge."""
         open_ns = self._open_market()
+        close_ns = open_ns + self._window_ns
         self._watch_until(open_ns, open_ns + self._window_ns // 4, arm, fleet, observe)
         fleet.act()
-        self._watch_until(open_ns, open_ns + self._window_ns, arm, fleet, observe)
+        self._watch_until(open_ns, close_ns, arm, fleet, observe)
+        while (now_ns := clock.now_ns()) < close_ns + OVERTIME_NS and len(self._feed.done) < PARENTS:
+            self._watch_until(open_ns, now_ns + LOOK_NS, arm, fleet, observe)
         pids = self._read_pids(fleet)
         fleet.stop()
         self._site.processes.stop(["feeder"])
@@ -171,9 +188,9 @@ class _House:
             self._venue.read_new()
             self._feed.read_new()
             elapsed_s = max(now_ns - open_ns, 0) / NS_PER_S
-            counts = self._venue.executions, self._feed.done
+            counts = self._venue.executions, len(self._feed.done)
             observe(Progress(arm.name, elapsed_s, self._options.window_s, *counts, self._read_pids(fleet)))
-            clock.sleep(min(LOOK_S, (until_ns - now_ns) / NS_PER_S))
+            clock.sleep(min(LOOK_NS, until_ns - now_ns) / NS_PER_S)
 
     def _read_pids(self, fleet: Fleet) -> dict[str, int]:
         own = {name: self._site.processes.find_pid(name) for name in ("venue", "feeder")}
@@ -186,7 +203,7 @@ class _Tail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.executions = 0
-        self.done = 0
+        self.done: set[int] = set()
         self._offset = 0
 
     def read_new(self) -> list[Event]:
@@ -200,7 +217,7 @@ class _Tail:
         self._offset += len(whole)
         events = list(read_lines(whole.decode("ascii").splitlines()))
         self.executions += sum(isinstance(event, Execution) for event in events)
-        self.done += sum(isinstance(event, Answered) and event.outcome == "done" for event in events)
+        self.done.update(_list_done(events))
         return events
 
     def read_all(self) -> Iterator[Event]:
@@ -209,10 +226,22 @@ class _Tail:
             yield from read_lines(ledger)
 
 
+def _list_done(events: Sequence[Event]) -> list[int]:
+    """The orders known to be filled: by their router, or by the drop copy after their router was lost."""
+    answered = [event.parent for event in events if isinstance(event, Answered) and event.outcome == "done"]
+    lost = [event for event in events if isinstance(event, Reconciled)]
+    return answered + [event.parent for event in lost if event.shares_executed >= SHARES_PER_PARENT]
+
+
+def _find_memory() -> str | None:
+    """Where permit pages belong: memory. None is the system's temporary directory."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory is made there
+
+
 @contextlib.contextmanager
-def _temporary_directory() -> Iterator[Path]:
+def _make_directory(parent: str | None) -> Iterator[Path]:
     """A directory of our own; sealed artifacts in it are read-only, so they are opened up before it is removed."""
-    directory = Path(tempfile.mkdtemp(prefix="knight-"))
+    directory = Path(tempfile.mkdtemp(prefix="firecurtain-knight-", dir=parent))
     try:
         yield directory
     finally:
@@ -222,6 +251,7 @@ def _temporary_directory() -> Iterator[Path]:
 
 
 def listen(path: Path) -> socket.socket:
+    """A listening socket at this path. Raises: RehearsalError: the path is too long for the kernel."""
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise RehearsalError(f"socket path {path} exceeds {SOCKET_PATH_BYTES_MAX} bytes. Set TMPDIR to a shorter path.")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
