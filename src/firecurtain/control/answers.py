@@ -16,7 +16,8 @@ from firecurtain.bus.port import Bus, Message
 from firecurtain.control.contradiction import Contradictions
 from firecurtain.control.issuer import Issuer
 from firecurtain.control.keys import NodeKeys
-from firecurtain.control.stops import REPLY_PREFIX, StopDesk
+from firecurtain.control.noise import Refused, is_inbox
+from firecurtain.control.stops import StopDesk
 from firecurtain.domain.content import find_lifts
 from firecurtain.domain.presence import Answer, Clone, NewSession, Silence, judge_attest, note_answer, observe
 from firecurtain.domain.state import Fleet, Instant, Live
@@ -48,6 +49,8 @@ class Answers:
         self._read_instant = read_instant
         self._open_session = open_session
         self._contradictions = Contradictions()
+        self._attests_refused = Refused("attest not answered")
+        self._counters_refused = Refused("counters dropped")
         self.live: Live = {}
         self.latched: dict[str, frozenset[bytes]] = {}
         self.totals: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -59,14 +62,14 @@ class Answers:
             attest = self._verify(message)
             await self._judge(attest, message.reply, desk)
         except FirecurtainError as error:
-            _log.warning("attest not answered", code=error.code, error=str(error), subject=message.subject)
+            self._attests_refused.tell(error, message.subject)
 
     async def handle_counters(self, message: Message) -> None:
         """Keep a node's newest totals. The broker lets a node publish below its own subject only."""
         try:
             counters = decode_payload(Counters, message.data)
         except WireError as error:
-            _log.warning("counters dropped", code=error.code, error=str(error), subject=message.subject)
+            self._counters_refused.tell(error, message.subject)
             return
         if counters.node in self._get_fleet().nodes and _get_sender(message) == counters.node:
             self.totals[counters.node] = counters.totals
@@ -109,7 +112,7 @@ class Answers:
             _log.error("nodes contradict the ledger: nothing is signed", text=found or "no longer")
 
     async def _answer(self, attest: Attest, accepted: str, reply: str) -> None:
-        if not reply.startswith(REPLY_PREFIX):
+        if not is_inbox(reply):
             raise WireError(f"attest of {attest.node} wants its answer on {reply!r}, which is no inbox.")
         frame = self._issuer.compute_answer(attest, accepted, find_lifts(self._get_fleet(), attest.latched))
         # Noted before it is sent: what may have arrived counts as arrived.

@@ -17,7 +17,7 @@ from firecurtain.bus.port import Bus, Message
 from firecurtain.control.challenge import Challenges
 from firecurtain.control.issuer import Issuer
 from firecurtain.control.keys import index_hex_keys
-from firecurtain.control.stops import REPLY_PREFIX
+from firecurtain.control.noise import Refused, is_inbox
 from firecurtain.control.turn import Turn
 from firecurtain.domain.commands import Request
 from firecurtain.terms import BusError, FirecurtainError, WireError
@@ -50,6 +50,7 @@ class CommandDesk:
         self._admit = admit
         self._compute_status = compute_status
         self._challenges = Challenges()
+        self._refused = Refused("command refused and not recorded")
 
     async def handle_hello(self, message: Message) -> None:
         """Give a challenge."""
@@ -66,7 +67,10 @@ class CommandDesk:
         except FirecurtainError as error:
             # Only what an operator signed is recorded: a stranger's noise has no place in the ledger.
             seq = await self._turn.record_refusal(request, error) if request else 0
-            _log.warning("command refused", code=error.code, error=str(error), ledger_seq=seq)
+            if seq:
+                _log.warning("command refused", code=error.code, error=str(error), ledger_seq=seq)
+            else:
+                self._refused.tell(error, message.subject)
             await self._reply(message.reply, challenge, seq, error, {})
         else:
             await self._reply(message.reply, challenge, self._turn.fleet.seq, None, detail)
@@ -103,7 +107,7 @@ class CommandDesk:
         await self._send(subject, self._issuer.compute_reply(reply))
 
     async def _send(self, subject: str, data: bytes) -> None:
-        if not subject.startswith(REPLY_PREFIX):
+        if not is_inbox(subject):
             return
         try:
             await self._bus.cast(subject, data)

@@ -22,8 +22,9 @@ from firecurtain.control.clock import IssuerClock
 from firecurtain.control.commands import CommandDesk
 from firecurtain.control.issuer import Issuer
 from firecurtain.control.latch import Latch, LatchedStop
+from firecurtain.control.noise import is_inbox
 from firecurtain.control.status import compute_status
-from firecurtain.control.stops import REPLY_PREFIX, StopDesk
+from firecurtain.control.stops import StopDesk
 from firecurtain.control.turn import Turn
 from firecurtain.domain.state import Fleet, Instant
 from firecurtain.ledger.ledger import Ledger
@@ -114,7 +115,7 @@ class Plane:
 
         Whoever gets it verifies it: an envelope proves itself or nothing.
         """
-        if not message.reply.startswith(REPLY_PREFIX):
+        if not is_inbox(message.reply):
             return
         record = self.turn.fleet.releases.get(message.data.decode("ascii", "replace"))
         try:

@@ -17,6 +17,7 @@ from firecurtain.bus.port import Bus, Message
 from firecurtain.control.issuer import Issuer
 from firecurtain.control.keys import NodeKeys, index_people_who_stop
 from firecurtain.control.latch import LatchedStop
+from firecurtain.control.noise import Refused, is_inbox
 from firecurtain.domain.state import Fleet, Node
 from firecurtain.domain.stops import widen_scope
 from firecurtain.terms import BusError, FirecurtainError, WireError
@@ -26,9 +27,6 @@ from firecurtain.wire.messages import VERSION, Reply, Stop
 
 NODE_STOPS_MAX = 64
 """In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
-
-REPLY_PREFIX = "_INBOX."
-"""Answers go to inboxes only: a reply subject is the asker's word and must not make us speak elsewhere."""
 
 _log = structlog.get_logger("firecurtain.stops")
 
@@ -53,6 +51,7 @@ class StopDesk:
         self._node_keys = NodeKeys(get_fleet)
         self._get_latched = get_latched
         self._on_latched = on_latched
+        self._refused = Refused("stop not taken")
 
     async def handle(self, message: Message) -> None:
         """Verify, narrow, fsync, cast, answer."""
@@ -60,7 +59,7 @@ class StopDesk:
             stop = self._verify(message.data)
             latched = await self.pull(self._choose_frame(stop, message.data))
         except FirecurtainError as error:
-            _log.error("stop not taken", code=error.code, error=str(error), subject=message.subject)
+            self._refused.tell(error, message.subject)
             # Without a readable stop there is no id to answer about.
             await self._answer(message, bytes(16), ok=False, code=error.code, text=str(error), detail={})
             return
@@ -136,7 +135,7 @@ class StopDesk:
     async def _answer(
         self, message: Message, stop_id: bytes, *, ok: bool, code: str, text: str, detail: dict[str, object]
     ) -> None:
-        if not message.reply.startswith(REPLY_PREFIX):
+        if not is_inbox(message.reply):
             return
         fleet = self._get_fleet()
         reply = Reply(VERSION, fleet.fleet, stop_id, ok, fleet.seq, code, text, json.dumps(detail).encode())
