@@ -106,8 +106,8 @@ def run_rehearsal(options: Options, observe: Callable[[Progress], None]) -> Resu
 def run_arm(arm: Arm, options: Options, observe: Callable[[Progress], None]) -> Outcome:
     """Run one arm for one window and judge it. Raises: RehearsalError."""
     with (
-        _make_directory(None) as directory,
-        _make_directory(_find_memory()) as memory,
+        _make_directory("firecurtain-knight-", None) as directory,
+        _make_directory(f"{directory.name}-", _find_memory()) as memory,
         Processes(directory) as processes,
     ):
         site = Site(directory, memory, directory, processes, options.straggler if arm.has_straggler else None)
@@ -239,9 +239,9 @@ def _find_memory() -> str | None:
 
 
 @contextlib.contextmanager
-def _make_directory(parent: str | None) -> Iterator[Path]:
+def _make_directory(prefix: str, parent: str | None) -> Iterator[Path]:
     """A directory of our own; sealed artifacts in it are read-only, so they are opened up before it is removed."""
-    directory = Path(tempfile.mkdtemp(prefix="firecurtain-knight-", dir=parent))
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         yield directory
     finally:
