@@ -49,13 +49,18 @@ async def read_envelope_of(config: Config, release: str) -> bytes:
 
 
 def read_root(config: Config) -> Root:
-    """The root that this configuration trusts. Raises: ConfigError, TrustError."""
+    """The root that this configuration trusts. Raises: ConfigError: unreadable or of another fleet. TrustError."""
     try:
-        return verify_root(config.root.read_bytes())
+        root = verify_root(config.root.read_bytes())
     except OSError as error:
         raise ConfigError(
             f"root {config.root} cannot be read: {error.strerror}. Correct `root` in the config."
         ) from error
+    if root.fleet != config.fleet:
+        raise ConfigError(
+            f"{config.root} is the root of fleet {root.fleet}, configured is {config.fleet}. Correct one."
+        )
+    return root
 
 
 def read_issuer_keys(config: Config) -> dict[bytes, bytes]:

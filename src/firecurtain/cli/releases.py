@@ -19,7 +19,7 @@ from firecurtain.cli.config import Config, read_config
 from firecurtain.cli.operator import read_envelope_of, read_root, send_command
 from firecurtain.cli.outcome import CommandRefused, show
 from firecurtain.cli.shared import ConfigOption, JsonOption, guarded, wait
-from firecurtain.terms import parse_digest
+from firecurtain.terms import ConfigError, parse_digest
 from firecurtain.trust.envelope import RELEASE_TYPE
 from firecurtain.trust.release import Release, encode_release
 from firecurtain.trust.release_toml import read_release_toml
@@ -70,6 +70,8 @@ def propose(
     settings = read_config(config)
     author = read_signer(settings, key)
     release = read_release_toml(file, read_sealed(store, parse_digest(artifact)), author.keyid)
+    if release.fleet != settings.fleet:
+        raise ConfigError(f"{file} is for fleet {release.fleet}, configured is {settings.fleet}. Nothing was signed.")
     envelope = sign_envelope(encode_release(release), RELEASE_TYPE, [author])
     seq, _ = wait(send_command(settings, ProposeRelease(envelope)))
     digest = compute_release_digest(envelope)

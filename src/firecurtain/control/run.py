@@ -14,8 +14,9 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import structlog
@@ -29,7 +30,7 @@ from firecurtain.control.latch import Latch, create_latch, open_latch
 from firecurtain.control.plane import Plane
 from firecurtain.domain.commands import FoundFleet
 from firecurtain.domain.decide import decide
-from firecurtain.domain.events import decode_event, encode_event
+from firecurtain.domain.events import Event, decode_event, encode_event
 from firecurtain.domain.evolve import evolve, initial
 from firecurtain.domain.state import Fleet, Instant
 from firecurtain.ledger.ledger import Ledger, open_ledger
@@ -102,6 +103,7 @@ async def _run_connected(
         clock = IssuerClock(config.issuer.keyid)
         latch = _open_latch(config.state_dir / "stops", clock, is_new=ledger.head.seq == 0)
         fleet = await _replay(ledger) if ledger.head.seq else await _found(config, ledger, clock)
+        _check_root(config, fleet, clock)
         _check_issuer(config, fleet)
 
         async def admit(node: str) -> dict[str, str]:
@@ -116,10 +118,14 @@ async def _run_connected(
 
 async def _found(config: ControlConfig, ledger: Ledger, clock: IssuerClock) -> Fleet:
     """Write the first event of a new fleet."""
-    now = Instant(clock.clock_id, clock.read_ns(), clock.started_ns, clock.read_utc_ms())
-    for event in decide(initial(), FoundFleet(config.fleet, EPOCH, config.root), now, {}):
+    for event in _decide_founding(config, clock):
         await ledger.append(encode_event(event), ledger.head.seq)
     return await _replay(ledger)
+
+
+def _decide_founding(config: ControlConfig, clock: IssuerClock) -> tuple[Event, ...]:
+    now = Instant(clock.clock_id, clock.read_ns(), clock.started_ns, clock.read_utc_ms())
+    return decide(initial(), FoundFleet(config.fleet, EPOCH, config.root), now, {})
 
 
 async def _replay(ledger: Ledger) -> Fleet:
@@ -128,6 +134,22 @@ async def _replay(ledger: Ledger) -> Fleet:
     async for entry in ledger.history(0):
         fleet = evolve(fleet, decode_event(entry.event))
     return fleet
+
+
+def _check_root(config: ControlConfig, fleet: Fleet, clock: IssuerClock) -> None:
+    """Raises: ConfigError: nodes and people who were given this root file would not believe what we sign."""
+    configured = reduce(evolve, _decide_founding(config, clock), initial()).root
+    if configured != fleet.root:
+        raise ConfigError(
+            f"the root file is version {configured.version} of fleet {configured.fleet} with issuers "
+            f"{_name_keys(configured.issuers)}, the ledger was founded on version {fleet.root.version} of fleet "
+            f"{fleet.root.fleet} with issuers {_name_keys(fleet.root.issuers)}. Restore the root file of this fleet, "
+            "or name another state_dir for a new one."
+        )
+
+
+def _name_keys(keys: Iterable[str]) -> str:
+    return ", ".join(key[:16] for key in keys)
 
 
 def _check_issuer(config: ControlConfig, fleet: Fleet) -> None:
