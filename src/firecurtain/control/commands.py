@@ -103,8 +103,15 @@ class CommandDesk:
     ) -> None:
         fleet = self._turn.fleet.fleet
         code, text = (error.code, str(error)[:TEXT_CHARACTERS]) if error else ("", "done")
-        reply = Reply(VERSION, fleet, challenge, error is None, seq, code, text, json.dumps(detail).encode())
-        await self._send(subject, self._issuer.compute_reply(reply))
+        data = json.dumps(detail, ensure_ascii=False).encode()
+        reply = Reply(VERSION, fleet, challenge, error is None, seq, code, text, data)
+        try:
+            frame = self._issuer.compute_reply(reply)
+        except WireError as too_large:
+            # Only `status` can grow so far, and it has done nothing that would have to be told.
+            reply = Reply(VERSION, fleet, challenge, False, seq, too_large.code, str(too_large), b"{}")
+            frame = self._issuer.compute_reply(reply)
+        await self._send(subject, frame)
 
     async def _send(self, subject: str, data: bytes) -> None:
         if not is_inbox(subject):

@@ -19,6 +19,9 @@ STOPS_SHOWN_MAX = 40
 TEXT_CHARACTERS = 120
 """Chosen so that all of it, with longest names, stays below a frame's 64 KiB."""
 
+TROUBLE_CHARACTERS = 1000
+"""Of the two sentences that say what to do: they stand there once and are not to be cut."""
+
 
 def compute_status(fleet: Fleet, answers: Answers, issuer: Issuer, now: Instant, trouble: str) -> dict[str, object]:
     """`trouble` says why grants are refused now, empty when they are not."""
@@ -27,8 +30,8 @@ def compute_status(fleet: Fleet, answers: Answers, issuer: Issuer, now: Instant,
         "fleet": fleet.fleet,
         "ledger_epoch": fleet.epoch,
         "ledger_seq": fleet.seq,
-        "silence": issuer.silence[:TEXT_CHARACTERS],
-        "grants_refused": trouble[:TEXT_CHARACTERS],
+        "silence": issuer.silence[:TROUBLE_CHARACTERS],
+        "grants_refused": trouble[:TROUBLE_CHARACTERS],
         "max_age_ms": fleet.root.max_age_ms,
         # A sink refuses fencing tokens below its service's floor: they were permitted before the newest stop.
         "fencing_floors": {name: compute_floor(fleet, Scope("service", name)) for name in sorted(fleet.content_seq)},

@@ -28,6 +28,9 @@ from firecurtain.wire.messages import VERSION, Reply, Stop
 NODE_STOPS_MAX = 64
 """In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
 
+NODES_LISTED_MAX = 256
+"""In one answer. Chosen: with longest names they fill a third of a frame; a fleet may have 10,000 nodes."""
+
 _log = structlog.get_logger("firecurtain.stops")
 
 
@@ -118,12 +121,16 @@ class StopDesk:
 
     def _describe(self, stop: Stop, latched: LatchedStop) -> dict[str, object]:
         """What the asker waits for: when it became durable, and which nodes have attested it."""
-        nodes = {
-            node.name: latched.entry.id in self._get_latched().get(node.name, frozenset())
+        latched_by = self._get_latched()
+        nodes = [
+            (latched.entry.id in latched_by.get(node.name, frozenset()), node.name)
             for node in self._get_fleet().nodes.values()
             if node.excluded_by is None and is_in_scope(stop.entry.scope, node)
-        }
-        return {"durable_ns": latched.durable_ns, "clock_id": self._issuer.clock.clock_id.hex(), "nodes": nodes}
+        ]
+        # Whoever is missing first: when all that are listed have confirmed, all have.
+        listed = {name: is_latched for is_latched, name in sorted(nodes)[:NODES_LISTED_MAX]}
+        clock_id = self._issuer.clock.clock_id.hex()
+        return {"durable_ns": latched.durable_ns, "clock_id": clock_id, "nodes": listed, "nodes_total": len(nodes)}
 
     async def _send(self, frame: bytes) -> None:
         """Down to every agent. A lost connection is told; the beacon carries the stop once there is one again."""
