@@ -115,9 +115,10 @@ class Started:
 
 @dataclass
 class Fleet:
-    """One fleet in one directory."""
+    """One fleet in one directory. `prefix` is put before every command."""
 
     directory: Path
+    prefix: tuple[str, ...] = ()
     processes: list[Started] = field(default_factory=list)
 
     # Commands
@@ -125,7 +126,7 @@ class Fleet:
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            [COMMAND, *words], cwd=self.directory, capture_output=True, text=True, timeout=60, check=False
+            [*self.prefix, COMMAND, *words], cwd=self.directory, capture_output=True, text=True, timeout=60, check=False
         )
 
     def ask(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Fleet:
         """Start a long-running command."""
         log = self.directory / f"{name}-{len(self.processes)}.log"
         with log.open("wb") as file:
-            process = subprocess.Popen([COMMAND, *words], cwd=self.directory, stdout=file, stderr=file)
+            process = subprocess.Popen([*self.prefix, COMMAND, *words], cwd=self.directory, stdout=file, stderr=file)
         self.processes.append(Started(process, log))
         return self.processes[-1]
 
