@@ -104,7 +104,7 @@ class Answers:
     def _listen_to_memory(self, attest: Attest, fleet: Fleet, now: Instant) -> None:
         """Nodes remember stops and grants; what they know and we do not means that we lost it."""
         self._issuer.note_remembered(attest.node, attest.latched)
-        self._contradictions.note(attest, fleet.seq, self._issuer.get_content(attest.service), now.issuer_ns)
+        self._contradictions.note(attest, self._issuer.get_content(attest.service), now.issuer_ns)
         roster = {node.name for node in fleet.nodes.values() if node.excluded_by is None}
         found = self._contradictions.find(roster)
         if found != self._issuer.contradiction:

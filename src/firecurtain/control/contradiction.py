@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Do nodes hold grants that our ledger does not know? Then it was rolled back, and we must not go on signing from it.
 
-A node adopts only what an issuer signed, so one that attests a later ledger_seq than ours, or other content at the same
-seq, has seen a ledger that is not this one any more. It must say so for fifteen seconds: a replica that lags behind
-catches up within that time. It decides nothing about the node itself. Source: 03-protocol, "Ledger and restore".
+A node adopts only what an issuer signed for its service, so one that attests a later ledger_seq than that content, or
+other content at the same seq, has seen a ledger that is not this one any more. Where our ledger ends says nothing:
+after a restore it grows past the node by events that change no grant. A node must say so for fifteen seconds: a replica
+that lags behind catches up within that time. It decides nothing about the node itself.
+Source: 03-protocol, "Ledger and restore".
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ class Contradictions:
     def __init__(self) -> None:
         self._said: dict[str, tuple[str, int, int]] = {}
 
-    def note(self, attest: Attest, ledger_seq: int, content: Content | None, now_ns: int) -> None:
-        """Compare one attest with our ledger and what we sign for its service."""
-        text = find_contradiction(attest, ledger_seq, content)
+    def note(self, attest: Attest, content: Content | None, now_ns: int) -> None:
+        """Compare one attest with what we sign for its service."""
+        text = find_contradiction(attest, content)
         if not text:
             self._said.pop(attest.node, None)
             return
@@ -43,12 +45,12 @@ class Contradictions:
         return ""
 
 
-def find_contradiction(attest: Attest, ledger_seq: int, content: Content | None) -> str:
-    """What this attest says that cannot be true beside our ledger; empty when nothing."""
+def find_contradiction(attest: Attest, content: Content | None) -> str:
+    """What this attest says that cannot be true beside what we sign; empty when nothing."""
     if content is None or attest.ledger_epoch != content.epoch:
         return ""
-    if attest.ledger_seq > ledger_seq:
-        return f"adopted ledger_seq {attest.ledger_seq}, our ledger ends at {ledger_seq}"
+    if attest.ledger_seq > content.seq:
+        return f"adopted content of ledger_seq {attest.ledger_seq}, ours for {attest.service} is of {content.seq}"
     if attest.ledger_seq == content.seq and attest.content != content.digest:
         return f"adopted content {attest.content[:12]} at ledger_seq {content.seq}, ours is {content.digest[:12]}"
     return ""
