@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -170,6 +171,39 @@ async def test_taking_the_id_of_a_stop_for_a_harmless_scope_does_not_suppress_it
         await site.stop(make_stop("node:host-8", b"a" * 16, by=host_8))
         await site.stop(make_stop("fleet", b"a" * 16))
         assert {entry.scope for entry in (await site.read_beacon()).stops} == {"node:host-8", "fleet"}
+
+
+@pytest.mark.parametrize("scope", ["node:host-8", "planet:earth"])
+async def test_a_stop_that_got_another_id_and_is_sent_again_is_still_one_stop(tmp_path: Path, scope: str) -> None:
+    """A captured frame, sent a thousand times, may not become a thousand stops that we signed."""
+    async with running_plane(tmp_path) as site:
+        host_8 = await site.enrol()
+        await site.stop(make_stop("service:other", b"a" * 16))
+        frame = make_stop(scope, b"a" * 16, by=host_8 if scope.startswith("node") else STOP)
+        for _ in range(3):
+            assert (await site.stop(frame)).ok
+        assert len(site.latch.stops) == 2
+
+
+async def test_a_node_cannot_fill_the_set_with_ids_of_other_stops(tmp_path: Path) -> None:
+    async with running_plane(tmp_path) as site:
+        host_8 = await site.enrol()
+        answers = []
+        for number in range(NODE_STOPS_MAX + 2):
+            await site.stop(make_stop("service:other", stop_id := number.to_bytes(16, "big")))
+            answers.append(await site.stop(make_stop("node:host-8", stop_id, by=host_8)))
+        assert [answer.ok for answer in answers] == [True] * NODE_STOPS_MAX + [False] * 2
+
+
+async def test_taking_the_other_id_too_does_not_suppress_a_stop(tmp_path: Path) -> None:
+    """How the other id is made is no secret, so whoever hears a stop first may take that one as well."""
+    async with running_plane(tmp_path) as site:
+        host_8 = await site.enrol()
+        other_id = hashlib.sha256(b"a" * 16 + b"fleet").digest()[:16]
+        for stop_id in (b"a" * 16, other_id):
+            await site.stop(make_stop("node:host-8", stop_id, by=host_8))
+        assert (await site.stop(make_stop("fleet", b"a" * 16))).ok
+        assert "fleet" in {entry.scope for entry in (await site.read_beacon()).stops}
 
 
 async def test_a_scope_nobody_can_read_stops_everything(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ only; a stop key speaks for every scope.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 
@@ -23,7 +24,7 @@ from firecurtain.domain.stops import widen_scope
 from firecurtain.terms import BusError, FirecurtainError, WireError
 from firecurtain.wire import subjects
 from firecurtain.wire.frame import decode_frame
-from firecurtain.wire.messages import VERSION, Reply, Stop
+from firecurtain.wire.messages import VERSION, Reply, Stop, StopEntry
 
 NODE_STOPS_MAX = 64
 """In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
@@ -103,21 +104,30 @@ class StopDesk:
         scope = f"node:{node}"
         if stop.entry.scope != scope:
             raise WireError(f"node {node} may stop {scope}, not {stop.entry.scope}. Use a stop key of the root.")
-        if self._issuer.is_known(stop.entry.id):
-            return
+        if self._issuer.get_entry(self._find_id(stop.entry)) is not None:
+            return  # it is held already: saying it again is no second one
         count = sum(entry.scope == scope for entry in self._issuer.in_force().values())
         if count >= NODE_STOPS_MAX:
             raise WireError(f"{count} stops of {scope} are in force; {NODE_STOPS_MAX} are enough. Lift them first.")
 
     def _choose_frame(self, stop: Stop, frame: bytes) -> bytes:
-        """The frame to latch: as it came, unless its id was taken by a stop of another scope.
-
-        Else whoever hears a stop first could take its id for a harmless scope and so have the real one ignored.
-        """
-        known = self._issuer.get_entry(stop.entry.id)
-        if known is None or known.scope == stop.entry.scope:
+        """The frame to latch: as it came, unless its id was taken by a stop of another scope."""
+        entry = stop.entry
+        stop_id = self._find_id(entry)
+        if stop_id == entry.id:
             return frame
-        return self._issuer.make_stop(stop.entry.kind, widen_scope(stop.entry.scope), stop.entry.reason)
+        return self._issuer.make_stop(entry.kind, widen_scope(entry.scope), entry.reason, stop_id)
+
+    def _find_id(self, entry: StopEntry) -> bytes:
+        """The id that this stop has or gets here: its own, unless a stop of another scope has it.
+
+        Else whoever hears a stop first could take its id for a harmless scope and so have the real one ignored. The
+        other id follows from both, so that the same stop sent again is the same stop.
+        """
+        stop_id, scope = entry.id, widen_scope(entry.scope)
+        while (known := self._issuer.get_entry(stop_id)) is not None and widen_scope(known.scope) != scope:
+            stop_id = hashlib.sha256(stop_id + str(scope).encode()).digest()[:16]
+        return stop_id
 
     def _describe(self, stop: Stop, latched: LatchedStop) -> dict[str, object]:
         """What the asker waits for: when it became durable, and which nodes have attested it."""
@@ -148,7 +158,7 @@ class StopDesk:
         reply = Reply(VERSION, fleet.fleet, stop_id, ok, fleet.seq, code, text, json.dumps(detail).encode())
         try:
             await self._bus.cast(message.reply, self._issuer.compute_reply(reply))
-        except BusError as error:
+        except FirecurtainError as error:
             _log.error("stop not answered", code=error.code, error=str(error))
 
 
