@@ -32,7 +32,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to live through that morning. `title` and `remark` are its words in the table."""
+    """One way to live through that morning. `title` and `remark` are its words in the table; a remark may name the
+    server that missed the update as `{straggler}`."""
 
     name: str
     title: str
@@ -136,7 +137,7 @@ _ALL = (
     Arm(
         "all",
         "firecurtain",
-        "flags wait for eight of eight until a person excludes the straggler",
+        "server {straggler} never acted; a person took it out",
         lambda site: CurtainFleet(
             site, on_straggler="hold", awaits_armed=False, at_quarter=CurtainFleet.exclude_straggler
         ),
@@ -145,26 +146,29 @@ _ALL = (
     Arm(
         "straggler-excluded",
         "straggler excluded",
-        "by the policy that k of n signed, before the open",
+        "taken out by the policy that k of n signed",
         lambda site: CurtainFleet(site, on_straggler="exclude", awaits_armed=True, at_quarter=_do_nothing),
         claim_play_continues,
     ),
     Arm(
         "rollback-bound",
-        "rollback requested",
-        "refused: the old code would give the armed flag another meaning",
+        "rollback asked again",
+        "refused: the armed flag would wake old code",
         lambda site: CurtainFleet(site, on_straggler="exclude", awaits_armed=True, at_quarter=CurtainFleet.roll_back),
         claim_rollback_refused,
     ),
     Arm(
         "healthy",
-        "a healthy day",
-        "eight good servers, nobody denied",
+        "healthy day",
+        "all eight updated, nobody was denied",
         lambda site: CurtainFleet(site, on_straggler="hold", awaits_armed=True, at_quarter=_do_nothing),
         claim_healthy,
         has_straggler=False,
     ),
 )
+
+BURN_EXTRAPOLATED = "none"
+"""The one arm whose rate is carried on to 45 minutes: nothing in it changes after the window."""
 
 ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _ALL}
 DEFAULT_ARMS = tuple(ARMS)

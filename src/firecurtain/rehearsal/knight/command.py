@@ -21,13 +21,14 @@ from firecurtain.rehearsal.knight.runner import Options, Progress, run_rehearsal
 from firecurtain.terms import FirecurtainError
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
+FILE_WIDTH = 100  # characters of a line where no terminal says how many it has
 
 
 def rehearse(options: Options, *, as_json: bool) -> int:
     """Run the rehearsal for a person or a program. Returns the exit code; call it from the main thread."""
     words = Console(stderr=True)
     try:
-        with _interruptible(), _show_progress(words) as observe:
+        with _interruptible(), _show_progress(words, options) as observe:
             result = run_rehearsal(options, observe)
     except (FirecurtainError, OSError) as error:
         code = error.code if isinstance(error, FirecurtainError) else "system"
@@ -42,23 +43,24 @@ def rehearse(options: Options, *, as_json: bool) -> int:
             for claim in broken:
                 words.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False, soft_wrap=True)
     else:
-        print_result(result, Console())
+        console = Console()
+        print_result(result, console if console.is_terminal else Console(width=FILE_WIDTH))
     return 0 if result.holds else 1
 
 
 @contextlib.contextmanager
-def _show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """One living line on a terminal; elsewhere one line per arm with the process ids."""
+def _show_progress(console: Console, options: Options) -> Iterator[Callable[[Progress], None]]:
+    """What runs, in a living place on a terminal; elsewhere one line for each arm, with its process ids."""
     shown: set[str] = set()
     # No refresh thread: children are started between two refreshes, and a fork beside a thread is asking for trouble.
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def observe(progress: Progress) -> None:
-            if progress.arm not in shown:
+            if console.is_terminal:
+                live.update(Text(format_progress(progress, options)), refresh=True)
+            elif progress.pids and progress.arm not in shown:
                 shown.add(progress.arm)
                 console.print(format_pids(progress), highlight=False, soft_wrap=True)
-            if console.is_terminal:
-                live.update(Text(format_progress(progress)), refresh=True)
 
         yield observe
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from firecurtain.rehearsal.knight.arms import ARMS, Outcome
-from firecurtain.rehearsal.knight.market import ASSUMPTIONS, MORNING_S, NODES
-from firecurtain.rehearsal.knight.runner import Progress, Result
+from firecurtain.rehearsal.knight.arms import ARMS, BURN_EXTRAPOLATED, Outcome
+from firecurtain.rehearsal.knight.judge import Figures
+from firecurtain.rehearsal.knight.market import ASSUMPTIONS, MORNING_S, NODES, PARENTS
+from firecurtain.rehearsal.knight.runner import Options, Progress, Result
 
 QUESTION = "If one server misses this update, does the play continue, or does the theatre burn?"
 
@@ -44,11 +45,14 @@ def _make_figures(outcome: Outcome) -> Mapping[str, object]:
     }
 
 
-def format_progress(progress: Progress) -> str:
-    """One line on a running arm."""
+def format_progress(progress: Progress, options: Options) -> str:
+    """A running arm and its processes."""
+    place = f"{options.arms.index(progress.arm) + 1} of {len(options.arms)}, {ARMS[progress.arm].title}"
+    if not progress.pids:
+        return f"{place}: setting up"
     return (
-        f"{progress.arm}: {progress.elapsed_s:5.1f} of {progress.window_s:g} s, "
-        f"{progress.executions:,} executions at the venue, {progress.parents_done:,} parents reported done"
+        f"{place}: {progress.elapsed_s:.1f} of {progress.window_s:g} s, {progress.executions:,} executions, "
+        f"{progress.parents_done:,} of {PARENTS:,} orders reported done\n{format_pids(progress)}"
     )
 
 
@@ -59,64 +63,94 @@ def format_pids(progress: Progress) -> str:
 
 def print_result(result: Result, console: Console) -> None:
     """The table, what stands behind it, and the answer."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("arm", no_wrap=True)
-    table.add_column("wrong orders", justify="right")
-    table.add_column("correct orders", justify="right")
-    table.add_column("judged by the venue's own ledger")
-    for name, outcome in result.outcomes.items():
-        figures = outcome.figures
-        correct = f"{figures.parents_completed:,} of {figures.parents_total:,}"
-        table.add_row(ARMS[name].title, f"{figures.wrong_executions:,}", correct, ARMS[name].remark)
-    console.print(table)
-    for name, outcome in result.outcomes.items():
-        _print_burn(name, outcome, result.options.window_s, console)
-    console.print(
-        f"Real time, window {result.options.window_s:g} s, seed {result.options.seed}. Assumed:", highlight=False
-    )
-    for assumption in ASSUMPTIONS:
-        console.print(f"  {assumption}", highlight=False, soft_wrap=True)
+    console.print(make_table(result))
+    console.print()
+    console.print(_make_notes(result))
+    console.print()
+    for line in _list_assumptions(result.options):
+        console.print(line, highlight=False)
     for name, broken in result.broken.items():
         for claim in broken:
-            console.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False, soft_wrap=True)
-    console.print(f"\n{QUESTION}", style="bold", highlight=False, soft_wrap=True)
+            console.print(f"BROKEN {name}: {claim}", style="bold red", highlight=False)
+    console.print(f"\n{QUESTION}", style="bold", highlight=False)
     for sentence in answer(result.outcomes):
-        console.print(sentence, highlight=False, soft_wrap=True)
+        console.print(sentence, highlight=False)
 
 
-def _print_burn(name: str, outcome: Outcome, window_s: float, console: Console) -> None:
-    figures = outcome.figures
-    if not figures.wrong_executions:
-        return
-    text = (
-        f"{name}: {figures.wrong_per_s:,.0f} wrong executions/s over the second half of the window, "
-        f"{figures.wrong_gross_usd / 1e6:,.1f} M USD gross, from {_list_nodes(figures.wrong_nodes)}."
+def make_table(result: Result) -> Table:
+    """One row for each arm."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("arm", no_wrap=True)
+    table.add_column("wrong orders", justify="right", no_wrap=True)
+    table.add_column("correct orders", justify="right", no_wrap=True)
+    table.add_column("judged by the venue's own ledger")
+    for name, outcome in result.outcomes.items():
+        figures, arm = outcome.figures, ARMS[name]
+        correct = f"{figures.parents_completed:,} of {figures.parents_total:,}"
+        remark = arm.remark.format(straggler=outcome.straggler)
+        style = "red" if figures.wrong_executions else None
+        table.add_row(arm.title, f"{figures.wrong_executions:,}", correct, remark, style=style)
+    return table
+
+
+def _make_notes(result: Result) -> Table:
+    """What stands behind each row, in hanging lines."""
+    notes = Table.grid(padding=(0, 2, 0, 0))
+    for name, outcome in result.outcomes.items():
+        figures = outcome.figures
+        sentences = [_describe_burn(figures)] if figures.wrong_executions else [_describe_play(figures)]
+        if name == BURN_EXTRAPOLATED and result.options.window_s < MORNING_S:
+            count = figures.wrong_per_s * MORNING_S / 1e6
+            sentences.append(f"Extrapolated, not run: {count:.1f} M in 45 minutes at that rate.")
+        sentences += [f"Refused: {refusal}" for refusal in outcome.report.refusals]
+        notes.add_row(ARMS[name].title, "\n".join(sentences))
+    return notes
+
+
+def _describe_burn(figures: Figures) -> str:
+    return (
+        f"{figures.wrong_per_s:,.0f} wrong executions/s over the second half, "
+        f"{figures.wrong_gross_usd / 1e6:,.1f} M USD gross, {_list_nodes(figures.wrong_nodes)}."
     )
-    if window_s < MORNING_S:
-        text += (
-            f" Extrapolated, not run: 45 minutes at that rate are {figures.wrong_per_s * MORNING_S / 1e6:.1f} M "
-            "executions."
-        )
-    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _describe_play(figures: Figures) -> str:
+    """When the last order was filled and the first attempt denied, counted from the first offer."""
+    words = [f"{figures.false_denials} false denials"]
+    if figures.first_denial_ms is not None:
+        words.append(f"first denial after {figures.first_denial_ms:.0f} ms")
+    if figures.last_completed_ms is not None:
+        words.append(f"last order filled after {figures.last_completed_ms / 1000:.1f} s")
+    return ", ".join(words) + "."
+
+
+def _list_assumptions(options: Options) -> list[str]:
+    longer = "" if options.window_s >= MORNING_S else " (--full runs all 45 minutes of each arm)"
+    first = f"Real processes, real time, window {options.window_s:g} s{longer}, seed {options.seed}. Assumed:"
+    return [first, *(f"  {assumption}" for assumption in ASSUMPTIONS)]
 
 
 def answer(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """One plain sentence for each arm in which a server missed the update."""
-    return [_answer_one(ARMS[name].title, outcome) for name, outcome in outcomes.items() if ARMS[name].has_straggler]
+    """Plain sentences on the arms in which a server missed the update; what ended alike is said once."""
+    found: dict[str, list[str]] = {}
+    for name, outcome in outcomes.items():
+        if ARMS[name].has_straggler:
+            found.setdefault(_answer_one(outcome), []).append(ARMS[name].title)
+    return [f"{', '.join(titles)}: {sentence}" for sentence, titles in found.items()]
 
 
-def _answer_one(title: str, outcome: Outcome) -> str:
+def _answer_one(outcome: Outcome) -> str:
     figures = outcome.figures
     unfilled = figures.parents_total - figures.parents_completed
     if figures.wrong_executions:
         return (
-            f"{title}: the theatre burns. {figures.wrong_executions:,} executions that nobody ordered, "
+            f"the theatre burns. {figures.wrong_executions:,} executions that nobody ordered, "
             f"from {_list_nodes(figures.wrong_nodes)}."
         )
     if unfilled:
-        return f"{title}: nothing burns, and {unfilled:,} of {figures.parents_total:,} orders are not filled."
+        return f"nothing burns, and {unfilled:,} of {figures.parents_total:,} orders are not filled."
     return (
-        f"{title}: the play continues. Server {outcome.straggler} sent no wrong order, and all "
+        f"the play continues. Server {outcome.straggler} sent no wrong order, and all "
         f"{figures.parents_total:,} orders are filled exactly."
     )
 

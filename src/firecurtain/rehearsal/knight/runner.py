@@ -55,6 +55,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError: an unknown arm, a server that does not exist, a window too short to judge."""
+        object.__setattr__(self, "arms", tuple(dict.fromkeys(self.arms)))  # named twice, run once
         unknown = [name for name in self.arms if name not in ARMS]
         if unknown or not self.arms:
             raise ConfigError(f"no arm {', '.join(unknown) or 'chosen'}. The arms are: {', '.join(ARMS)}.")
@@ -69,7 +70,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What can be seen of a running arm."""
+    """What can be seen of a running arm; `pids` is empty while it is being set up."""
 
     arm: str
     elapsed_s: float
@@ -98,7 +99,7 @@ def run_rehearsal(options: Options, observe: Callable[[Progress], None]) -> Resu
 
     Raises: RehearsalError: a process failed, so nothing can be said about the arms.
     """
-    outcomes = {name: run_arm(ARMS[name], options, observe) for name in dict.fromkeys(options.arms)}
+    outcomes = {name: run_arm(ARMS[name], options, observe) for name in options.arms}
     broken = {name: tuple(ARMS[name].claim(outcome)) for name, outcome in outcomes.items()}
     return Result(options, outcomes, broken)
 
@@ -111,6 +112,7 @@ def run_arm(arm: Arm, options: Options, observe: Callable[[Progress], None]) -> 
         Processes(directory) as processes,
     ):
         site = Site(directory, memory, directory, processes, options.straggler if arm.has_straggler else None)
+        observe(Progress(arm.name, 0.0, options.window_s, 0, 0, {}))
         house = _House(site, options)
         house.start()
         fleet = arm.make_fleet(site)
