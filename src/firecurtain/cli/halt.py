@@ -49,6 +49,18 @@ class NotCastError(BusError):
     code = "halt-not-cast"
 
 
+class InterruptedHaltError(FirecurtainError):
+    """The person ended the command before it knew who had confirmed."""
+
+    code = "halt-interrupted"
+
+
+INTERRUPTED = (
+    "ended before everybody had confirmed. What was cast stands; nobody took it back, and nobody said DURABLE. "
+    "Do: look at `firecurtain status`, or give the same halt again."
+)
+
+
 @dataclass(slots=True)
 class Confirmation:
     """Who has confirmed so far. `nodes` maps every enrolled node in scope to whether it latched the stop."""
@@ -71,6 +83,8 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(halt(read_config(options.config), read_halt_scope(options.scope), options))
     except FirecurtainError as error:
         return fail(error, options.json)
+    except KeyboardInterrupt:
+        return fail(InterruptedHaltError(INTERRUPTED), options.json)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from firecurtain.bus.nats import NatsBus
+from firecurtain.bus.port import NoAnswer
 from firecurtain.cli.access import connect_operator, read_signer
 from firecurtain.cli.config import Config
 from firecurtain.cli.outcome import CommandRefused
@@ -69,9 +70,10 @@ def read_issuer_keys(config: Config) -> dict[bytes, bytes]:
 
 
 async def _ask(bus: NatsBus, config: Config, body: AnyBody, key: str) -> tuple[int, dict[str, Any]]:
-    challenge = await bus.ask(subjects.hello(config.fleet), b"", ANSWER_S)
+    challenge = await _ask_control(bus, subjects.hello(config.fleet), b"", "Nothing was done.")
     frame = encode_frame(Command(VERSION, config.fleet, challenge, body), read_signer(config, key))
-    answer = await bus.ask(subjects.command(config.fleet), frame, ANSWER_S)
+    unknown = "Whether it was done is not known: look before you give it again."
+    answer = await _ask_control(bus, subjects.command(config.fleet), frame, unknown)
     reply = decode_frame(Reply, answer, read_issuer_keys(config)).message
     # All zeros: the control plane could not read who asked, and so not what for.
     if reply.challenge not in (challenge, bytes(16)):
@@ -79,3 +81,15 @@ async def _ask(bus: NatsBus, config: Config, body: AnyBody, key: str) -> tuple[i
     if not reply.ok:
         raise CommandRefused(reply.code, reply.text, reply.ledger_seq)
     return reply.ledger_seq, json.loads(reply.detail)
+
+
+async def _ask_control(bus: NatsBus, subject: str, message: bytes, outcome: str) -> bytes:
+    """Raises: NoAnswer: with what that means for the person who waits."""
+    try:
+        return await bus.ask(subject, message, ANSWER_S)
+    except NoAnswer as error:
+        raise NoAnswer(
+            f"{error} The broker is there and the control plane is silent. {outcome} Do: look at the log of "
+            "`firecurtain up` and start it again; `firecurtain halt` works without it.",
+            nobody_listens=error.nobody_listens,
+        ) from error
