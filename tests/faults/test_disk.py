@@ -119,7 +119,7 @@ def test_a_stop_that_cannot_be_made_durable_is_not_acknowledged_and_silences_the
     """The agents hear it all the same; after space and a restart, what they remember counts for the whole fleet."""
     up = begin(fleet)
     filler, changes = fill(small), len(fleet.read_heard())
-    halted = fleet.ask("halt", "smars", "--reason", "drill", "--wait", "2", code=2)
+    halted = fleet.ask("halt", "smars", "--reason", "drill", "--wait", "0.5", code=2)
     assert halted["missing"] == ["issuer"]
     fleet.wait_heard("stop-in-force", changes)
     silence = fleet.ask("status")["silence"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.operated import NODE, Fleet, is_alive
+from support.operated import NODE, Fleet
 
 AGENT = f"nodes/{NODE}/agent.toml"
 
@@ -192,18 +192,3 @@ def test_no_wrong_page_permits_or_crashes_and_each_denial_says_why(living: Any, 
     assert "version 1" in answers["version"][1]
     for name, size in (("short", 4095), ("long", 4097), ("empty", 0)):
         assert f"{size} bytes" in answers[name][1]
-
-
-def test_a_page_spoilt_under_a_running_service_denies_until_the_agent_is_started_again(living: Any) -> None:
-    """Zeroed, then gone: the service never crashes, hears why each time, and acts again with the next agent's page."""
-    fleet, changes, pid = living.fleet, len(living.fleet.read_heard()), living.fleet.read_heard()[-1]["pid"]
-    with fleet.page.open("r+b") as file:
-        file.write(bytes(4096))
-    assert "Do: " in fleet.wait_heard("page-malformed", changes)["text"]
-    fleet.page.unlink()
-    assert "Do: " in fleet.wait_heard("no-agent", changes)["text"]
-    assert is_alive(pid)
-    assert living.agent.end() == 0
-    living.agent = fleet.agent()
-    fleet.wait_heard("allowed", changes)
-    fleet.wait_acting()

@@ -5,14 +5,22 @@ acts again by itself or when a person has done what the message says.
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from firecurtain.bus.port import NoAnswer
+from firecurtain.cli import operator
+from firecurtain.cli.config import read_config
 from firecurtain.wire import subjects
+from firecurtain.wire.commands import Status
 from firecurtain.wire.frame import decode_payload
 from firecurtain.wire.messages import Counters
-from support.operated import FLEET, MAX_AGE_S, NODE, SERVICE, is_alive, read_now_ns, send, wait_until
+from support.operated import COMMAND, FLEET, MAX_AGE_S, NODE, SERVICE, is_alive, read_now_ns, send, wait_until
 
 # The page is judged every 50 ms and the service asks every 10 ms; two cores are shared with everything else.
 SLACK_S = 0.5
@@ -36,16 +44,6 @@ def test_a_second_agent_on_the_same_page_is_refused_by_name_and_the_first_goes_o
     assert str(living.fleet.page) in done.stderr
     assert "Traceback" not in done.stderr
     living.fleet.wait_acting()
-
-
-def test_a_second_control_plane_on_the_same_store_is_refused_and_permits_go_on(living: Any) -> None:
-    changes = len(living.fleet.read_heard())
-    done = living.fleet.run("up")
-    assert done.returncode == 2
-    assert "bus-store-taken" in done.stderr
-    assert str(living.up.pid) in done.stderr
-    living.fleet.wait_acting()
-    assert len(living.fleet.read_heard()) == changes, "the first one went on without a gap"
 
 
 def test_a_killed_broker_returns_within_max_age_and_no_action_is_denied(living: Any) -> None:
@@ -111,27 +109,45 @@ def test_a_stopped_agent_ends_its_permit_within_max_age_and_gives_it_back_when_i
     fleet.wait_acting()
 
 
-def test_a_killed_agent_takes_its_service_along_and_the_next_one_resumes_after_the_session_wait(living: Any) -> None:
+def test_a_killed_agent_takes_its_service_along_and_acts_again_after_the_session_wait_whatever_became_of_its_page(
+    living: Any,
+) -> None:
+    """While the successor waits its page is zeroed, then removed: the service hears why each time and never crashes."""
     fleet = living.fleet
     pid = find_service_pid(living)
     killed_ns = send(living.agent.pid, signal.SIGKILL)
     living.agent.process.wait()
     wait_until("the end of the service", lambda: not is_alive(pid))
-    _, last_ns = fleet.read_acted()
-    assert last_ns - killed_ns <= (MAX_AGE_S + SLACK_S) * 1e9
-    restarted_ns = read_now_ns()
+    assert fleet.read_acted()[1] - killed_ns <= (MAX_AGE_S + SLACK_S) * 1e9
+
+    changes, restarted_ns = len(fleet.read_heard()), read_now_ns()
     living.agent = fleet.agent()
+    pid = wait_until("the next service", lambda: fleet.read_heard()[changes:])[0]["pid"]
+    with fleet.page.open("r+b") as file:
+        file.write(bytes(4096))
+    assert "Do: " in fleet.wait_heard("page-malformed", changes)["text"]
+    fleet.page.unlink()
+    assert "Do: " in fleet.wait_heard("no-agent", changes)["text"]
+    assert is_alive(pid)
+    assert [line["answer"] for line in fleet.read_heard()[changes:] if line["answer"] == "allowed"] == []
+
+    assert living.agent.end() == 0
+    living.agent = fleet.agent()
+    fleet.wait_heard("allowed", changes)
     fleet.wait_acting()
-    took_s = (fleet.read_acted()[1] - restarted_ns) / 1e9
-    assert took_s <= RESUME_S
+    assert fleet.read_acted()[1] - restarted_ns <= RESUME_S * 1e9
 
 
-def test_with_broker_and_control_plane_gone_a_halt_says_that_nothing_was_cast_and_what_to_do(living: Any) -> None:
+def test_with_the_control_plane_silent_and_then_the_broker_gone_every_command_says_what_is_known_and_what_to_do(
+    living: Any,
+) -> None:
     """The control plane is stopped so that it cannot bring the broker back; nothing else can carry a stop."""
     fleet = living.fleet
     changes = len(fleet.read_heard())
     broker_pid = fleet.read_run()["broker_pid"]
     send(living.up.pid, signal.SIGSTOP)
+    interrupt_a_waiting_halt(living)
+    expect_words_from_a_silent_control_plane(living)
     killed_ns = send(broker_pid, signal.SIGKILL)
     done = fleet.run("halt", SERVICE, "--reason", "drill")
     assert done.returncode == 2
@@ -143,6 +159,30 @@ def test_with_broker_and_control_plane_gone_a_halt_says_that_nothing_was_cast_an
     fleet.wait_heard("allowed", changes)
     fleet.wait_acting()
     assert fleet.ask("status")["grants_refused"] == ""
+
+
+def interrupt_a_waiting_halt(living: Any) -> None:
+    """Ctrl-C while it waits for confirmations: the stop stays cast, and the person is told so."""
+    words = [COMMAND, "halt", "service:other", "--reason", "drill"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=living.fleet.directory, stdout=pipe, stderr=pipe, text=True) as halt:
+        assert halt.stdout is not None
+        assert any("cast " in line for line in iter(halt.stdout.readline, ""))
+        halt.send_signal(signal.SIGINT)
+        _, error = halt.communicate(timeout=20)
+    assert halt.returncode == 2
+    assert "halt-interrupted" in error
+    assert "What was cast stands" in error
+    assert "Traceback" not in error
+
+
+def expect_words_from_a_silent_control_plane(living: Any) -> None:
+    """In this process, because a person would be asked to wait ten seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operator, "ANSWER_S", 0.2)
+        config = read_config(living.fleet.directory / "firecurtain.toml")
+        with pytest.raises(NoAnswer, match=r"control plane is silent\. Nothing was done\. Do: look at the log"):
+            asyncio.run(operator.send_command(config, Status()))
 
 
 def test_the_living_fleet_ends_in_order_and_its_ledger_is_whole(living: Any) -> None:
