@@ -230,7 +230,66 @@ def test_a_lifted_stop_stays_lifted_in_whatever_order_both_come(order: str) -> N
             day.do(machine.on_lift(day.state, (stop_of("fleet", 1).id,), day.now_ns))
     assert day.reason is Reason.STOP_IN_FORCE, "the other stop is not lifted"
     effects = day.do(machine.on_lift(day.state, (stop_of("fleet", 2).id,), day.now_ns))
-    assert kinds(effects) == [LatchLifts, WriteGrant], "given back only after it is written down"
+    assert kinds(effects) == [LatchLifts, ClosePage], "no longer a stop; what was affirmed under it does not count"
+    day.wait(1)
+    assert kinds(day.beacon()) == [WriteGrant], "given back by a beacon signed after the lift"
+
+
+def lift_the_cover(day: Day) -> None:
+    """A node hears only the broad stop that stands for its own; k of n lift the broad one."""
+    day.permit()
+    day.wait(1)
+    day.beacon(stops=(stop_of("service:router", 2),))
+    assert day.reason is Reason.STOP_IN_FORCE
+    day.do(day.core.on_lift(day.state, (stop_of("service:router", 2).id,), day.now_ns))
+
+
+def test_what_was_affirmed_under_a_broad_stop_does_not_count_without_it() -> None:
+    day = Day()
+    lift_the_cover(day)
+    assert day.reason is Reason.EXPIRED
+    day.ask(b"2" * 16)
+    day.answer(nonce=b"2" * 16)
+    assert day.reason is Reason.EXPIRED, "an answer does not bring the forgotten beacon back"
+    day.wait(1)
+    day.beacon(stops=(stop_of("service:router", 2),))
+    assert day.reason is Reason.EXPIRED, "signed before the issuer heard of the lift: it may leave out narrower stops"
+    assert day.state.drops["beacon-before-lift"] == 1
+    day.wait(1)
+    day.beacon(stops=(stop_of("service:router", 3),))
+    assert day.reason is Reason.STOP_IN_FORCE, "widened anew"
+
+
+def test_a_broad_stop_heard_after_its_lift_stands_for_nothing_either() -> None:
+    day = Day()
+    day.ask()
+    day.answer()
+    day.do(machine.on_lift(day.state, (stop_of("fleet").id,), day.now_ns))
+    day.beacon(stops=(stop_of("fleet"),))
+    assert day.reason is Reason.EXPIRED
+    day.wait(1)
+    day.beacon()
+    assert day.grant
+
+
+@pytest.mark.parametrize("scope", ["service:other", "node:host-2", f"release:{'d' * 64}", f"token:{REUSED}"])
+def test_a_lift_of_something_else_never_closes_the_page(scope: str) -> None:
+    day = Day().permit()
+    day.do(machine.on_stop(day.state, stop_of(scope), day.now_ns))
+    assert kinds(day.do(machine.on_lift(day.state, (stop_of(scope).id,), day.now_ns))) == [LatchLifts]
+    day.wait(NS_PER_MS)
+    assert kinds(day.beacon(stops=(stop_of(scope),))) == [Renew], "its issuer has not heard of the lift yet"
+
+
+def test_a_token_disarmed_and_lifted_at_once_is_not_armed_by_older_content() -> None:
+    day = Day().permit()
+    assert day.grant.grant.armed == {TOKEN}
+    day.do(machine.on_stop(day.state, stop_of(f"token:{TOKEN}"), day.now_ns))
+    day.do(machine.on_lift(day.state, (stop_of(f"token:{TOKEN}").id,), day.now_ns))
+    assert day.reason is Reason.EXPIRED
+    day.wait(1)
+    day.beacon(seq=6, allowed=(msgspec.structs.replace(ENTRY, armed=()),))
+    assert day.grant.grant.armed == frozenset()
 
 
 def test_an_id_announced_early_with_a_narrow_scope_does_not_shadow_the_stop() -> None:

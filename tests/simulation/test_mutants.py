@@ -87,6 +87,18 @@ UNSAFE = (
         "_take_stops(state, beacon.stops, now_ns)",
         "_take_stops(state, (), now_ns)",
     ),
+    Mutant(
+        "a lift gives back what was affirmed before it",
+        "machine",
+        "tuple(freshness.forget_beacons(track) for track in state.tracks)",
+        "state.tracks",
+    ),
+    Mutant(
+        "a beacon from before the lift renews",
+        "machine",
+        "if stops.find_lifted_scopes(state.sets, beacon.stops) & verdict.find_scopes(state):",
+        "if False:",
+    ),
     Mutant("stops forgotten at a restart", "machine", "stops.add_stops(StopSets(), entries)", "StopSets()"),
 )
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.drawn import MAX_AGE_NS, MS, Network, S, Schedule, draw_healthy, draw_schedule
+from support.drawn import MAX_AGE_NS, MS, PERIOD_NS, Network, S, Schedule, draw_healthy, draw_schedule
 from support.simulator import Outcome, compute_hidden_pause_bound_ns, play
 
 
@@ -46,6 +46,14 @@ def test_a_day_without_faults_never_closes_the_permit() -> None:
         outcome = play(draw_healthy(seed))
         assert outcome.closed_ns == 0, f"seed {seed}: closed for {outcome.closed_ns / MS} ms after the first 3 s"
         assert not outcome.broken
+
+
+def test_a_lift_gives_back_with_the_next_beacon() -> None:
+    for seed in range(50):
+        stopped_ns, lifted_ns = 5 * S, 6 * S
+        outcome = play(replace(draw_healthy(seed), lifted_stop_ns=(lifted_ns, stopped_ns)))
+        waited_ns = outcome.closed_ns - (lifted_ns - stopped_ns)
+        assert 0 <= waited_ns <= PERIOD_NS + Network().delay_ns_max, f"seed {seed}: {waited_ns / MS} ms after the lift"
 
 
 def test_the_residue_of_a_pause_hidden_by_the_network(show: Callable[[str], None]) -> None:

@@ -47,7 +47,11 @@ class IssuerPlan:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A day of faults in a few seconds. `kappa_ns` is when the stop became durable, None on a day without one."""
+    """A day of faults in a few seconds. `kappa_ns` is when the stop became durable, None on a day without one.
+
+    With `cover_lifted_ns` the stop fits no beacon: each issuer lists a broader one in its place, and at that moment k
+    of n lift the broader ones, whereupon each issuer makes another as soon as its ledger tells it so.
+    """
 
     seed: int
     kappa_ns: int | None
@@ -67,6 +71,7 @@ class Schedule:
     tears_latch: bool = False
     other_stop_ns: int | None = None
     lifted_stop_ns: tuple[int, ...] = ()
+    cover_lifted_ns: int | None = None
     random: Random = field(default_factory=Random, compare=False)
 
     @property
@@ -101,6 +106,7 @@ def draw_schedule(seed: int, random: Random | None = None) -> Schedule:
         tears_latch=draw.random() < 0.5,
         other_stop_ns=kappa_ns + draw.randrange(1, S) if draw.random() < 0.3 else None,
         lifted_stop_ns=_draw_lifted(draw, kappa_ns) if draw.random() < 0.2 else (),
+        cover_lifted_ns=kappa_ns + draw.randrange(S, 3 * S) if draw.random() < 0.2 else None,
         random=draw,
     )
 

@@ -31,6 +31,7 @@ from support.world import (
     RELEASE,
     SCOPE_TEXTS,
     SERVICE,
+    STOP_ID,
     TOKEN,
     Clock,
     Flaws,
@@ -84,9 +85,11 @@ class Simulator:
         self.schedule, self.core, self.random = schedule, core, schedule.random
         self.outcome = Outcome(schedule)
         self.clock = Clock(schedule.local_offset_ns, schedule.local_rate_ppb, schedule.pauses)
-        self.stop = StopEntry(bytes([9]) * 16, "halt", SCOPE_TEXTS[schedule.scope], "drawn")
+        self.stop = StopEntry(STOP_ID, "halt", SCOPE_TEXTS[schedule.scope], "drawn")
         self.lifted = StopEntry(bytes([8]) * 16, "halt", f"service:{SERVICE}", "lifted later")
-        self.issuers = [Issuer(index, plan, flaws) for index, plan in enumerate(schedule.issuers)]
+        self.issuers = [
+            Issuer(index, plan, flaws, schedule.cover_lifted_ns) for index, plan in enumerate(schedule.issuers)
+        ]
         self.queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.serial = itertools.count()
         self.page: tuple[int, bool] = (0, False)  # deadline, is the grant in scope of the stop
@@ -111,6 +114,11 @@ class Simulator:
             self._at(up_ns, self._start_agent)
         for index, when_ns in enumerate(self.schedule.lifted_stop_ns):
             self._at(when_ns, self._deliver_stop if index % 2 else self._deliver_lift, self.lifted)
+        if self.schedule.cover_lifted_ns is not None:
+            for issuer in self.issuers:
+                cover = issuer.find_cover(self.schedule.cover_lifted_ns - 1)
+                when_ns = self.schedule.cover_lifted_ns + self.random.randrange(PERIOD_NS)
+                self._at(when_ns, self._deliver_lift, cover)
         if self.schedule.stop_delivered and self.schedule.kappa_ns is not None:
             for _ in range(2):  # an answerless cast may be repeated
                 self._at(self.schedule.kappa_ns + self.random.randrange(2 * S), self._deliver_stop, self.stop)
@@ -141,7 +149,8 @@ class Simulator:
         if not issuer.is_up(now_ns):
             return
         beacon = issuer.sign_beacon(now_ns)
-        is_hidden = self.stop in beacon.stops and self.random.random() < self.schedule.hides_stop
+        tells_stop = any(entry.id == STOP_ID or entry.reason == "widened" for entry in beacon.stops)
+        is_hidden = tells_stop and self.random.random() < self.schedule.hides_stop
         if not is_hidden:
             self._send(now_ns, self.schedule.beacons, self._deliver_beacon, issuer.keyid, beacon)
 
@@ -164,7 +173,7 @@ class Simulator:
             if number % 2:
                 forged = machine.replace(genuine, signed_ns=shifted_ns)
                 self._at(self.clock.wake(now_ns), self._deliver_beacon, b"unknown!", forged)
-            elif self.stop not in genuine.stops:
+            elif not genuine.stops:
                 forged = machine.replace(genuine, signed_ns=shifted_ns, clock_id=b"another clock id")
                 self._at(self.clock.wake(now_ns), self._deliver_beacon, issuer.keyid, forged)
 

@@ -10,6 +10,7 @@ from firecurtain.wire.messages import AllowedRelease, Answer, Attest, Beacon, St
 from support.drawn import MS, IssuerPlan
 
 FLEET, SERVICE, NODE = "sim", "router", "host-1"
+STOP_ID = bytes([9]) * 16
 PPB = 1_000_000_000
 ARTIFACT, RELEASE, LIMITS = "a" * 64, "b" * 64, "c" * 64
 TOKEN, OTHER_TOKEN = "fc1-0000000000AB", "fc1-0000000000CD"
@@ -76,7 +77,7 @@ class Issuer:
     index: int
     plan: IssuerPlan
     flaws: Flaws
-    memory_lost_ns: int | None = None
+    cover_lifted_ns: int | None = None
     stops: list[tuple[int, StopEntry]] = field(default_factory=list)  # (latched at, entry)
 
     def __post_init__(self) -> None:
@@ -99,7 +100,15 @@ class Issuer:
         """The fsynced snapshot of H at this moment; it survives a restart unless that flaw is planted."""
         restart_ns = self.plan.restart_ns
         forgotten_ns = restart_ns if self.flaws.forgets_latch and restart_ns and real_ns >= restart_ns else -1
-        return tuple(entry for latched_ns, entry in self.stops if forgotten_ns < latched_ns <= real_ns)
+        held = tuple(entry for latched_ns, entry in self.stops if forgotten_ns < latched_ns <= real_ns)
+        if self.cover_lifted_ns is None:
+            return held
+        return tuple(self.find_cover(real_ns) if entry.id == STOP_ID else entry for entry in held)
+
+    def find_cover(self, real_ns: int) -> StopEntry:
+        """The broader stop that stands for the one that fits no beacon; another one once the first is lifted here."""
+        is_lifted = self.cover_lifted_ns is not None and real_ns >= self.cover_lifted_ns + self.plan.lag_ns
+        return StopEntry(bytes([0xC0, is_lifted, self.index] + [0] * 13), "halt", f"service:{SERVICE}", "widened")
 
     def sign_beacon(self, real_ns: int) -> Beacon:
         """What a beacon signed now says."""

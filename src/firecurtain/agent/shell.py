@@ -8,6 +8,7 @@ tried until it stands. Two connections, so that counters never queue before an a
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import signal
@@ -58,6 +59,9 @@ def run(config: AgentConfig) -> int:
                 config.bus.url, user=config.bus.user, password=config.bus.password, report=_report
             )
 
+        # What was imported stays for ever. Looked through again by every full collection it holds up whatever comes
+        # meanwhile, a stop too: 28 to 150 ms measured, beside seven other agents on two cores.
+        gc.freeze()
         await serve(config, connect, stopping)
 
     asyncio.run(main())

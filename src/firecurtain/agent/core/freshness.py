@@ -107,6 +107,11 @@ def recompute_deadline(track: Track, now_ns: int, rho_ppm: int) -> Track:
     return renewed if renewed.deadline_ns < track.deadline_ns else track
 
 
+def forget_beacons(track: Track) -> Track:
+    """Keep the answers and nothing that beacons bought: only one that comes from now on renews."""
+    return Track(track.keyid, track.clock_id, track.answers)
+
+
 def find_window_doubt(track: Track, now_ns: int) -> str:
     """Say why the bound cannot be true: a beacon cannot be younger than its arrival. Empty when it can.
 

@@ -67,7 +67,7 @@ def begin(identity: Identity, entries: tuple[StopEntry, ...] = (), lifted: tuple
 
 
 def on_beacon(state: AgentState, keyid: bytes, beacon: Beacon, now_ns: int) -> Step:
-    """Take a beacon whose signature by `keyid` held: first its stops, then its age, then its content."""
+    """Take a beacon whose signature by `keyid` held: first its stops, then its content, then its age."""
     if keyid not in state.identity.issuers:
         return _drop(state, "beacon-unknown-issuer"), ()
     if (beacon.fleet, beacon.service) != (state.identity.fleet, state.identity.service):
@@ -77,8 +77,8 @@ def on_beacon(state: AgentState, keyid: bytes, beacon: Beacon, now_ns: int) -> S
     if named != beacon.content:
         return _drop(state, "beacon-content-mismatch"), effects
     state = replace(state, heard_ns=now_ns)
-    state, doubted = _take_freshness(state, keyid, beacon, now_ns)
     state, changed = _take_content(state, keyid, beacon)
+    state, doubted = _take_freshness(state, keyid, beacon, now_ns)
     state, settled = _settle(state, now_ns)
     return state, effects + settled + doubted + changed
 
@@ -125,11 +125,16 @@ def on_stop(state: AgentState, entry: StopEntry, now_ns: int) -> Step:
 
 
 def on_lift(state: AgentState, stop_ids: tuple[bytes, ...], now_ns: int) -> Step:
-    """Take a lift that k of n signed: written down first, then given back."""
+    """Take a lift that k of n signed: written down first, then given back by the next beacons, signed after it."""
     new = stops.find_new_lifts(state.sets, stop_ids)
     if not new:
         return state, ()
-    state = replace(state, sets=stops.add_lifts(state.sets, new))
+    sets = stops.add_lifts(state.sets, new)
+    if verdict.find_scopes(state) & (state.sets.in_force.keys() - sets.in_force.keys()):
+        # Under a broad stop a beacon may leave out narrower ones, and its content may be older than the stop: what was
+        # affirmed under it must not count without it.
+        state = replace(state, tracks=tuple(freshness.forget_beacons(track) for track in state.tracks))
+    state = replace(state, sets=sets)
     state, settled = _settle(on_latched(state, ()), now_ns)
     return state, (LatchLifts(new), *settled)
 
@@ -207,7 +212,12 @@ def _take_stops(state: AgentState, entries: tuple[StopEntry, ...], now_ns: int) 
 
 
 def _take_freshness(state: AgentState, keyid: bytes, beacon: Beacon, now_ns: int) -> Step:
-    """Any valid beacon renews, whatever its ledger_seq; without an answer on the same clock it renews nothing."""
+    """Any valid beacon renews, whatever its ledger_seq; without an answer on the same clock it renews nothing.
+
+    One that lists a stop lifted here was signed before the lift and may leave out what that stop covered: nothing too.
+    """
+    if stops.find_lifted_scopes(state.sets, beacon.stops) & verdict.find_scopes(state):
+        return _drop(state, "beacon-before-lift"), ()
     track = freshness.find_track(state.tracks, keyid, beacon.clock_id)
     if track is None:
         return _drop(state, "beacon-uncalibrated"), ()

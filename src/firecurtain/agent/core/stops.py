@@ -69,6 +69,11 @@ def add_lifts(sets: StopSets, stop_ids: tuple[bytes, ...]) -> StopSets:
     return StopSets(sets.stops, lifted, in_force)
 
 
+def find_lifted_scopes(sets: StopSets, entries: tuple[StopEntry, ...]) -> frozenset[str]:
+    """The scopes of those entries that L lifts."""
+    return frozenset(_scope_of(entry) for entry in entries if entry.id in sets.lifted)
+
+
 def find_cover(sets: StopSets, scopes: tuple[str, ...]) -> StopEntry | None:
     """A stop in force on any of `scopes`, the first named first."""
     for scope in scopes:

@@ -35,6 +35,15 @@ def find_facts(state: AgentState, release: str) -> ReleaseFacts | None:
     return next((facts for facts in state.releases if facts.release == release), None)
 
 
+def find_scopes(state: AgentState) -> frozenset[str]:
+    """Every scope in which a stop takes something from what runs here, as far as the adopted content knows."""
+    artifact = state.running.artifact if state.running is not None else ""
+    entries = [entry for entry in state.content.allowed if entry.artifact == artifact]
+    releases = (str(Scope("release", entry.release)) for entry in entries)
+    tokens = (str(Scope("token", token)) for entry in entries for token in entry.armed)
+    return frozenset((*_list_own_scopes(state), *releases, *tokens))
+
+
 def _judge_host(state: AgentState) -> Denied | None:
     if state.latch_failure:
         return Denied(Reason.STOP_IN_FORCE, f"a stop could not be made durable here: {state.latch_failure}")
@@ -49,10 +58,13 @@ def _judge_stops(state: AgentState) -> Denied | None:
     if state.sets.is_full:
         text = f"this node holds {stops.STOPS_MAX} stops or lifts, the bound: it permits nothing. Do: enrol a new node."
         return Denied(Reason.STOP_IN_FORCE, text)
-    identity = state.identity
-    scopes = (str(FLEET), str(Scope("service", identity.service)), str(Scope("node", identity.node)))
-    entry = stops.find_cover(state.sets, scopes)
+    entry = stops.find_cover(state.sets, _list_own_scopes(state))
     return None if entry is None else _deny_stop(entry)
+
+
+def _list_own_scopes(state: AgentState) -> tuple[str, ...]:
+    identity = state.identity
+    return str(FLEET), str(Scope("service", identity.service)), str(Scope("node", identity.node))
 
 
 def _judge_content(state: AgentState) -> Grant | Denied:
