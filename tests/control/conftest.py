@@ -92,7 +92,12 @@ def latch(tmp_path: Path, hand_clock: HandClock) -> Iterator[Latch]:
 def make_issuer(issuer_key: Ed25519Signer, hand_clock: HandClock, latch: Latch, sent: Sent) -> Callable[..., Issuer]:
     """Build an issuer for service `smars` with one allowed release; `kind` may be a mutant's class."""
 
-    def build(kind: type[Issuer] = Issuer, own_latch: Latch | None = None, period_ms: int = 200) -> Issuer:
+    def build(
+        kind: type[Issuer] = Issuer,
+        own_latch: Latch | None = None,
+        period_ms: int = 200,
+        recorded: tuple[StopEntry, ...] = (),
+    ) -> Issuer:
         serial = itertools.count(1)
         issuer = kind(
             FLEET,
@@ -104,7 +109,7 @@ def make_issuer(issuer_key: Ed25519Signer, hand_clock: HandClock, latch: Latch, 
             1500,
             period_ms,
         )
-        issuer.adopt(make_grants())
+        issuer.adopt(make_grants(recorded))
         return issuer
 
     return build

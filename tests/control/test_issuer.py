@@ -12,8 +12,15 @@ from typing import Protocol
 
 import pytest
 
-from firecurtain.control.issuer import Grants, Issuer, IssuerSilentError
-from firecurtain.control.latch import Latch, LatchError, create_latch, open_latch
+from firecurtain.control.issuer import (
+    NODE_STOPS_MAX,
+    REMEMBERED_PER_NODE_MAX,
+    REMEMBERED_WAIT_NS,
+    Grants,
+    Issuer,
+    IssuerSilentError,
+)
+from firecurtain.control.latch import Latch, LatchError, open_latch
 from firecurtain.terms import mint_token
 from firecurtain.wire.frame import decode_frame
 from firecurtain.wire.keys import Ed25519Signer
@@ -23,6 +30,10 @@ from support.mutants import load_mutant
 
 class Sent(Protocol):
     async def wait_for(self, count: int) -> None: ...
+
+
+class Clock(Protocol):
+    now_ns: int
 
 
 MakeStop = Callable[..., bytes]
@@ -96,7 +107,7 @@ def test_an_issuer_restarted_without_its_latch_is_silenced_by_the_first_node_tha
 ) -> None:
     """Mutant of 03-protocol: the latch is gone, the ledger never got the stop; a node still has it."""
     make_issuer().add(make_stop(b"a" * 16))
-    create_latch(tmp_path / "empty")
+    (tmp_path / "empty").touch()
     empty, _ = open_latch(tmp_path / "empty", lambda: 1)
     forgetful = make_issuer(own_latch=empty)
     forgetful.note_remembered("host-1", (b"a" * 16,))
@@ -107,11 +118,58 @@ def test_an_issuer_restarted_without_its_latch_is_silenced_by_the_first_node_tha
     empty.close()
 
 
+def test_a_latch_that_lacks_what_the_ledger_recorded_is_silenced_too(
+    make_issuer: MakeIssuer,
+) -> None:
+    """Restored from an older copy: founded, but behind the ledger from the start on."""
+    issuer = make_issuer(recorded=(StopEntry(b"b" * 16, "halt", "node:host-1", ""),))
+    issuer.note_remembered("host-1", (b"a" * 16,))
+    assert issuer.silence
+
+
+def test_one_node_alone_does_not_silence_an_issuer_whose_latch_is_whole(make_issuer: MakeIssuer) -> None:
+    issuer = make_issuer()
+    issuer.note_remembered("host-1", (b"a" * 16,))
+    assert not issuer.silence
+    issuer.note_remembered("host-1", (b"a" * 16,))
+    assert not issuer.silence, "it said so twice, but it is still alone"
+    issuer.note_remembered("host-2", (b"a" * 16,))
+    assert "host-1" in issuer.silence
+
+
+def test_of_what_one_node_alone_remembers_only_that_node_is_stopped(make_issuer: MakeIssuer, hand_clock: Clock) -> None:
+    issuer = make_issuer()
+    issuer.note_remembered("host-1", tuple(number.to_bytes(16, "big") for number in range(200)))
+    assert not issuer.find_lost(), "whoever sent it may still send it to us"
+    hand_clock.now_ns += REMEMBERED_WAIT_NS
+    assert {str(scope) for _, scope, _ in issuer.find_lost()} == {"node:host-1"}
+    assert len(issuer.find_lost()) == REMEMBERED_PER_NODE_MAX
+
+
+def test_however_many_stops_were_lost_the_fleet_is_halted_once(
+    make_issuer: MakeIssuer, hand_clock: Clock, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").touch()
+    empty, _ = open_latch(tmp_path / "empty", lambda: 1)
+    issuer = make_issuer(own_latch=empty)
+    for number in range(3 * NODE_STOPS_MAX):
+        issuer.note_remembered("host-1", (number.to_bytes(16, "big"),))
+        hand_clock.now_ns += REMEMBERED_WAIT_NS
+        for stop_id, scope, _ in issuer.find_lost():
+            issuer.add(issuer.make_stop("halt", scope, "lost", stop_id))
+    scopes = [entry.scope for entry in issuer.in_force().values()]
+    assert scopes.count("fleet") == 1
+    assert scopes.count("node:host-1") == NODE_STOPS_MAX
+    assert not issuer.silence, "the fleet is stopped, and its beacons say so"
+    empty.close()
+
+
 def test_lifting_an_unknown_id_ends_the_silence_it_caused(
     make_issuer: MakeIssuer, grants: Callable[..., Grants]
 ) -> None:
     issuer = make_issuer()
-    issuer.note_remembered("host-1", (b"a" * 16,))
+    for node in ("host-1", "host-2"):
+        issuer.note_remembered(node, (b"a" * 16,))
     assert issuer.silence
     issuer.adopt(grants(lifted=frozenset({b"a" * 16})))
     assert not issuer.silence

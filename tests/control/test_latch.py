@@ -72,7 +72,7 @@ def test_the_file_is_synced_before_add_returns(
 def test_adding_a_known_stop_again_keeps_its_first_durability(latch: Latch, path: Path, make_stop: MakeStop) -> None:
     first = latch.add(make_stop(b"a" * 16))
     assert latch.add(make_stop(b"a" * 16)) == first
-    assert len(path.read_bytes().splitlines()) == 1
+    assert len(path.read_bytes().splitlines()) == 2, "that it was founded, and one stop"
 
 
 def test_a_whole_last_line_without_its_newline_counts(latch: Latch, path: Path, make_stop: MakeStop) -> None:
@@ -130,3 +130,14 @@ def test_a_failing_fsync_holds_the_stop_in_memory_and_breaks_the_latch_for_good(
     with pytest.raises(LatchError):
         latch.add(make_stop(b"b" * 16))
     assert set(latch.stops) == {b"a" * 16, b"b" * 16}
+
+
+def test_a_file_made_by_hand_is_told_from_the_founded_one(tmp_path: Path, path: Path, make_stop: MakeStop) -> None:
+    """An empty file that replaces a lost one looks as if nothing had ever been stopped."""
+    (tmp_path / "by-hand").touch()
+    for place, is_founded in ((path, True), (tmp_path / "by-hand", False)):
+        for _ in range(2):
+            latch, _ = open_latch(place, lambda: FOUND_NS)
+            assert latch.is_founded is is_founded
+            latch.add(make_stop(b"a" * 16))
+            latch.close()

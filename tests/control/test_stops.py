@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from firecurtain.bus.port import Message, NoAnswer, Unavailable
-from firecurtain.control.issuer import Issuer
+from firecurtain.control.issuer import NODE_STOPS_MAX, Issuer
 from firecurtain.control.latch import Latch
-from firecurtain.control.stops import NODE_STOPS_MAX, StopDesk
-from firecurtain.domain.events import StopRecorded
+from firecurtain.control.stops import StopDesk
+from firecurtain.domain.events import SessionOpened, StopRecorded
 from firecurtain.terms import LedgerDamaged
 from firecurtain.wire import subjects
 from firecurtain.wire.commands import EnrolNode, Status
@@ -218,6 +218,7 @@ async def test_a_stop_that_only_a_node_remembers_silences_the_issuer_then_counts
 ) -> None:
     """Mutant of 03-protocol: issuer restarted without its latch. The node's memory is enough to stop everybody."""
     monkeypatch.setattr("firecurtain.control.issuer.REMEMBERED_WAIT_NS", 300_000_000)
+    (tmp_path / "stops").touch()  # what a person makes when the file is lost
     async with running_plane(tmp_path) as site:
         host_8 = await site.enrol()
         with pytest.raises(NoAnswer):
@@ -225,3 +226,19 @@ async def test_a_stop_that_only_a_node_remembers_silences_the_issuer_then_counts
         assert "remembered" in site.plane.issuer.silence
         beacon = await site.read_beacon()
         assert [(entry.id, entry.scope) for entry in beacon.stops] == [(b"a" * 16, "fleet")]
+
+
+async def test_what_a_node_makes_up_stops_that_node_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node's key names two hundred stops that never were."""
+    monkeypatch.setattr("firecurtain.control.issuer.REMEMBERED_WAIT_NS", 300_000_000)
+    async with running_plane(tmp_path) as site:
+        host_8 = await site.enrol()
+        await site.cast_attest(site.make_attest(), host_8)
+        await site.wait_for(SessionOpened)
+        made_up = tuple(number.to_bytes(16, "big") for number in range(200))
+        await site.cast_attest(site.make_attest(latched=made_up), host_8)
+        assert not site.plane.issuer.silence
+        assert (await site.wait_for(StopRecorded)).scope == "node:host-8"
+        assert {entry.scope for entry in site.plane.issuer.in_force().values()} == {"node:host-8"}

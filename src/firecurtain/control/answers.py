@@ -88,8 +88,10 @@ class Answers:
         verdict = judge_attest(fleet, self.live, attest, now)
         self.live = observe(fleet, self.live, attest, now)
         self.latched[node] = frozenset(attest.latched)
-        if fleet.nodes[node].excluded_by is None:
-            self._listen_to_memory(attest, fleet, now)
+        unknown = self._listen_to_memory(attest, fleet, now) if fleet.nodes[node].excluded_by is None else ()
+        if unknown and isinstance(verdict, Answer):
+            # Mostly the stop is on its way to us. Until it is here this node and we do not mean the same.
+            verdict = Silence("unknown-stop", f"{node} remembers stop {unknown[0].hex()}, which is unknown here.")
         self._note(node, verdict.code if isinstance(verdict, Silence) else type(verdict).__name__.lower(), verdict)
         match verdict:
             case Answer():
@@ -101,15 +103,17 @@ class Answers:
             case Silence():
                 pass
 
-    def _listen_to_memory(self, attest: Attest, fleet: Fleet, now: Instant) -> None:
-        """Nodes remember stops and grants; what they know and we do not means that we lost it."""
-        self._issuer.note_remembered(attest.node, attest.latched)
+    def _listen_to_memory(self, attest: Attest, fleet: Fleet, now: Instant) -> tuple[bytes, ...]:
+        """Nodes remember stops and grants. Returns the stops that are unknown here."""
+        unknown = self._issuer.find_unknown(attest.latched)
+        self._issuer.note_remembered(attest.node, unknown)
         self._contradictions.note(attest, self._issuer.get_content(attest.service), now.issuer_ns)
         roster = {node.name for node in fleet.nodes.values() if node.excluded_by is None}
         found = self._contradictions.find(roster)
         if found != self._issuer.contradiction:
             self._issuer.contradiction = found
             _log.error("nodes contradict the ledger: nothing is signed", text=found or "no longer")
+        return unknown
 
     async def _answer(self, attest: Attest, accepted: str, reply: str) -> None:
         if not is_inbox(reply):

@@ -4,22 +4,26 @@
 Order is everything here. It reads its clock FIRST, then its fsynced stops, then signs: a stop that was durable before
 the reading stands in the beacon, so whoever counts age from that reading cannot outlive the stop. It narrows in memory,
 fsyncs, and only then casts. Its task awaits nothing but the cast: no append, no database, no HTTP. When its latch
-cannot be written, or nodes remember stops that it does not, it signs no beacon and no answer: silence stops the fleet.
+cannot be written, or may have lost a stop that nodes remember, it signs no beacon and no answer: silence stops the
+fleet. What one node alone remembers while our latch is whole is that node's own trouble.
+Source: docs/decisions/0007-whom-a-remembered-stop-silences.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from firecurtain.control.clock import IssuerClock
 from firecurtain.control.latch import Latch, LatchedStop
 from firecurtain.control.widen import select_stops
-from firecurtain.terms import NS_PER_S, FirecurtainError, Scope
+from firecurtain.domain.stops import widen_scope
+from firecurtain.terms import FLEET, NS_PER_S, FirecurtainError, Scope
 from firecurtain.wire import subjects
 from firecurtain.wire.frame import encode_frame
 from firecurtain.wire.keys import Signer
@@ -36,8 +40,11 @@ from firecurtain.wire.messages import (
     compute_content_digest,
 )
 
-REMEMBERED_MAX = 1024
-"""Stops that nodes remember and we do not; more than these cannot make the issuer more silent than it is."""
+NODE_STOPS_MAX = 64
+"""In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
+
+REMEMBERED_PER_NODE_MAX = 16
+"""Stops that one node remembers and we do not, kept at a time: the others come when these are known."""
 
 REMEMBERED_WAIT_NS = 5 * NS_PER_S
 """Chosen: a sender repeats a stop several times a second, so what has not come again by then has no sender."""
@@ -77,6 +84,14 @@ class Grants:
     service_of: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A stop that nodes remember and we do not: since when, and the first two of them."""
+
+    since_ns: int
+    nodes: tuple[str, ...]
+
+
 class Issuer:
     """One issuer of one fleet. `draw_id` gives 16 random bytes; `cast` sends to whoever listens.
 
@@ -105,7 +120,8 @@ class Issuer:
         self._grants = Grants()
         self._in_force: dict[bytes, StopEntry] = {}
         self._unrecorded: tuple[LatchedStop, ...] = ()
-        self._remembered: dict[bytes, tuple[str, int]] = {}
+        self._remembered: dict[bytes, Remembered] = {}
+        self._is_suspect: bool | None = None
         self.contradiction = ""
         self._changed = asyncio.Event()
         self._is_started = False
@@ -117,6 +133,9 @@ class Issuer:
     def adopt(self, grants: Grants) -> None:
         """Take over what the ledger says now, and have it signed at once."""
         self._grants = grants
+        if self._is_suspect is None:
+            # Judged once: from here on every stop goes through this latch before the ledger hears of it.
+            self._is_suspect = not (self.latch.is_founded and grants.recorded.keys() <= self.latch.stops.keys())
         self._refresh()
         self._widen()
         self._changed.set()
@@ -155,24 +174,48 @@ class Issuer:
         entry = StopEntry(stop_id or self._draw_id(), kind, str(scope), reason)
         return encode_frame(Stop(VERSION, self.fleet, entry, self.clock.read_utc_ms()), self._signer)
 
+    def find_unknown(self, ids: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Those of these stops that are neither in H nor in L."""
+        return tuple(stop_id for stop_id in ids if not self.is_known(stop_id))
+
     def note_remembered(self, node: str, ids: tuple[bytes, ...]) -> None:
-        """A node attests these stops as latched. One that we do not know means that our latch lost it: be silent."""
-        unknown = [stop_id for stop_id in ids if not self.is_known(stop_id)]
-        for stop_id in unknown:
-            if stop_id in self._remembered or len(self._remembered) >= REMEMBERED_MAX:
-                continue
-            self._remembered[stop_id] = (node, self.clock.read_ns())
-            # Mostly it heard the person's own cast a moment before us.
-            _log.info("waiting for a stop that a node has already", node=node, stop=stop_id.hex())
+        """A node attests these stops as latched, and we do not know them."""
+        count = sum(node in memory.nodes for memory in self._remembered.values()) if ids else 0
+        for stop_id in ids:
+            memory = self._remembered.get(stop_id)
+            if memory is None and count < REMEMBERED_PER_NODE_MAX:
+                count += 1
+                self._remembered[stop_id] = Remembered(self.clock.read_ns(), (node,))
+                # Mostly it heard the person's own cast a moment before us.
+                _log.info("waiting for a stop that a node has already", node=node, stop=stop_id.hex())
+            elif memory is not None and len(memory.nodes) == 1 and node not in memory.nodes:
+                self._remembered[stop_id] = replace(memory, nodes=(*memory.nodes, node))
 
     def get_content(self, service: str) -> Content | None:
         """What we sign for a service now."""
         return self._grants.contents.get(service)
 
-    def find_lost(self) -> tuple[tuple[bytes, str], ...]:
-        """Stops remembered by nodes, as (id, node), that nobody sent us again within REMEMBERED_WAIT_NS."""
+    def find_lost(self) -> tuple[tuple[bytes, Scope, str], ...]:
+        """What to make of stops that nobody sent us again within REMEMBERED_WAIT_NS: id, scope, a node that has it.
+
+        One of them stops the whole fleet when it was we who lost them; under it the others, like those that one node
+        alone remembers, stop that node, so that each can be lifted by its id.
+        """
         overdue_ns = self.clock.read_ns() - REMEMBERED_WAIT_NS
-        return tuple((key, node) for key, (node, since_ns) in self._remembered.items() if since_ns <= overdue_ns)
+        is_fleet_stopped = self._is_fleet_stopped()
+        counts = Counter(entry.scope for entry in self._in_force.values())
+        found: list[tuple[bytes, Scope, str]] = []
+        for stop_id, memory in self._remembered.items():
+            scope = Scope("node", memory.nodes[0])
+            if memory.since_ns > overdue_ns:
+                continue
+            if self._is_ours(memory) and not is_fleet_stopped:
+                scope, is_fleet_stopped = FLEET, True
+            elif counts[str(scope)] >= NODE_STOPS_MAX:
+                continue
+            counts[str(scope)] += 1
+            found.append((stop_id, scope, memory.nodes[0]))
+        return tuple(found)
 
     @property
     def silence(self) -> str:
@@ -181,13 +224,21 @@ class Issuer:
             return str(self.latch.error)
         if self.contradiction:
             return self.contradiction
-        if self._remembered:
-            stop_id, (node, _) = next(iter(self._remembered.items()))
+        lost = [(key, memory.nodes[0]) for key, memory in self._remembered.items() if self._is_ours(memory)]
+        if lost and not self._is_fleet_stopped():
+            stop_id, node = lost[0]
             return (
-                f"{len(self._remembered)} stops are remembered by nodes but not here, first {stop_id.hex()} on {node}. "
-                "Nothing is signed until they are sent again; else they soon count as stops of the whole fleet."
+                f"{len(lost)} stops are remembered by nodes but not here, first {stop_id.hex()} on {node}. "
+                "Nothing is signed until they are sent again; else they soon count as a stop of the whole fleet."
             )
         return ""
+
+    def _is_ours(self, memory: Remembered) -> bool:
+        """Whether it must be we who lost this stop: one node alone against a whole latch proves nothing."""
+        return self._is_suspect is not False or len(memory.nodes) > 1
+
+    def _is_fleet_stopped(self) -> bool:
+        return any(widen_scope(entry.scope) == FLEET for entry in self._in_force.values())
 
     def _refresh(self) -> None:
         known = {**self._grants.recorded, **{key: stop.entry for key, stop in self.latch.stops.items()}}

@@ -21,6 +21,9 @@ from firecurtain.wire.frame import MAGIC, decode_payload
 from firecurtain.wire.keys import KEYID_BYTES, SIGNATURE_BYTES
 from firecurtain.wire.messages import Stop, StopEntry
 
+_FOUNDED = b"firecurtain stops 1"
+"""First line of a file that was made when its fleet was founded and so never lost a stop; a hand-made one lacks it."""
+
 
 class LatchError(FirecurtainError):
     """The latch file cannot be trusted or written. The issuer signs nothing while this holds."""
@@ -42,16 +45,26 @@ class LatchedStop:
 
 
 class Latch:
-    """The set H of one issuer. `stops` is the snapshot to sign from; `error` says why nothing may be signed."""
+    """The set H of one issuer. `stops` is the snapshot to sign from; `error` says why nothing may be signed.
+
+    `is_founded`: the file is the one that the founding of the fleet made, not one that replaced it later.
+    """
 
     def __init__(
-        self, descriptor: int, path: Path, read_ns: Callable[[], int], stops: dict[bytes, LatchedStop]
+        self,
+        descriptor: int,
+        path: Path,
+        read_ns: Callable[[], int],
+        stops: dict[bytes, LatchedStop],
+        *,
+        is_founded: bool,
     ) -> None:
         self._descriptor = descriptor
         self._path = path
         self._read_ns = read_ns
         self._stops = stops
         self.stops: Mapping[bytes, LatchedStop] = MappingProxyType(stops)
+        self.is_founded = is_founded
         self.error: LatchError | None = None
 
     def add(self, frame: bytes) -> LatchedStop:
@@ -86,7 +99,12 @@ class Latch:
 def create_latch(path: Path) -> None:
     """Make an empty latch for a fleet that is being founded. Raises: LatchError: there is one already."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            _write_whole(descriptor, _FOUNDED + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         _sync_directory(path.parent)
     except OSError as error:
         raise LatchError(
@@ -110,12 +128,14 @@ def open_latch(path: Path, read_ns: Callable[[], int]) -> tuple[Latch, int]:
             "restore it. If it is lost for good, create it empty: nodes that remember more keep this issuer silent."
         ) from error
     *lines, tail = content.split(b"\n")
-    frames = [_decode_line(line, path) for line in lines]
+    is_founded = lines[:1] == [_FOUNDED]
+    frames = [_decode_line(line, path) for line in lines[is_founded:]]
     dropped_bytes = _settle_tail(descriptor, tail, frames, path)
     # What an earlier process wrote without living to see its fsync is made durable before it counts as that.
     os.fsync(descriptor)
     stops = [_take_apart(frame, read_ns()) for frame in frames]
-    return Latch(descriptor, path, read_ns, {stop.entry.id: stop for stop in stops}), dropped_bytes
+    known = {stop.entry.id: stop for stop in stops}
+    return Latch(descriptor, path, read_ns, known, is_founded=is_founded), dropped_bytes
 
 
 def _settle_tail(descriptor: int, tail: bytes, frames: list[bytes], path: Path) -> int:

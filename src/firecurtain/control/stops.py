@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from firecurtain.bus.port import Bus, Message
-from firecurtain.control.issuer import Issuer
+from firecurtain.control.issuer import NODE_STOPS_MAX, Issuer
 from firecurtain.control.keys import NodeKeys, index_people_who_stop
 from firecurtain.control.latch import LatchedStop
 from firecurtain.control.noise import Refused, is_inbox
@@ -25,9 +25,6 @@ from firecurtain.terms import BusError, FirecurtainError, WireError
 from firecurtain.wire import subjects
 from firecurtain.wire.frame import decode_frame
 from firecurtain.wire.messages import VERSION, Reply, Stop, StopEntry
-
-NODE_STOPS_MAX = 64
-"""In force at once by one node for itself: more add nothing to what is stopped and would fill the set."""
 
 NODES_LISTED_MAX = 256
 """In one answer. Chosen: with longest names they fill a third of a frame; a fleet may have 10,000 nodes."""

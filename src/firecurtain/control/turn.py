@@ -32,7 +32,7 @@ from firecurtain.domain.stops import widen_scope
 from firecurtain.ledger.chain import Entry
 from firecurtain.ledger.ledger import Ledger
 from firecurtain.ledger.replica import ReplicaFailed
-from firecurtain.terms import FLEET, BusError, FirecurtainError, InvariantError, LedgerError, Refusal, Scope
+from firecurtain.terms import BusError, FirecurtainError, InvariantError, LedgerError, Refusal, Scope
 from firecurtain.wire import subjects
 from firecurtain.wire.commands import ExcludeNode
 from firecurtain.wire.messages import VERSION, Lift, StopEntry, StopKind
@@ -160,10 +160,10 @@ class Turn:
         """Tell the ledger of every durable stop that it does not know yet."""
         for stop in self._issuer.find_unrecorded():
             await self._carry_out(RecordStop(stop.entry, stop.author, self._issuer.clock.clock_id, stop.durable_ns))
-        for stop_id, node in self._issuer.find_lost():
-            reason = f"remembered by {node} and by nobody else: its scope is unknown"
-            _log.error("a stop was lost here and counts for the whole fleet now", node=node, stop=stop_id.hex())
-            await self._pull(self._issuer.make_stop("halt", FLEET, reason, stop_id))
+        for stop_id, scope, node in self._issuer.find_lost():
+            reason = f"remembered by {node}, unknown here: its scope is lost"
+            _log.error("a stop that nodes remember is unknown here", node=node, stop=stop_id.hex(), scope=str(scope))
+            await self._pull(self._issuer.make_stop("halt", scope, reason, stop_id))
 
     async def _open_sessions(self) -> None:
         while self._sessions:
