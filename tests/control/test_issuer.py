@@ -16,11 +16,13 @@ from firecurtain.control.issuer import (
     NODE_STOPS_MAX,
     REMEMBERED_PER_NODE_MAX,
     REMEMBERED_WAIT_NS,
+    START_WAIT_S,
+    SUSPECT_WAIT_S,
     Grants,
     Issuer,
     IssuerSilentError,
 )
-from firecurtain.control.latch import Latch, LatchError, open_latch
+from firecurtain.control.latch import Latch, LatchError, create_latch, open_latch
 from firecurtain.terms import mint_token
 from firecurtain.wire.frame import decode_frame
 from firecurtain.wire.keys import Ed25519Signer
@@ -241,3 +243,25 @@ async def test_before_nodes_could_tell_what_they_remember_no_beacon_goes_out(
     issuer = make_issuer()
     await issuer.cast_now()
     assert not sent
+
+
+@pytest.mark.parametrize(("is_founded", "wait_s"), [(True, START_WAIT_S), (False, START_WAIT_S + SUSPECT_WAIT_S)])
+async def test_an_issuer_in_doubt_of_its_memory_listens_for_a_whole_exchange_before_its_first_beacon(
+    make_issuer: MakeIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_founded: bool, wait_s: float
+) -> None:
+    """A normal restart may take no longer: the pages of its fleet stay open for max_age only."""
+    make = create_latch if is_founded else Path.touch
+    make(tmp_path / "own")
+    own, _ = open_latch(tmp_path / "own", lambda: 1)
+    slept_s: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        slept_s.append(delay_s)
+        raise asyncio.CancelledError
+
+    issuer = make_issuer(own_latch=own)
+    monkeypatch.setattr("firecurtain.control.issuer.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await issuer.run()
+    assert slept_s == [wait_s]
+    own.close()

@@ -50,8 +50,11 @@ REMEMBERED_WAIT_NS = 5 * NS_PER_S
 """Chosen: a sender repeats a stop several times a second, so what has not come again by then has no sender."""
 
 START_WAIT_S = 0.25
-"""Before the first beacon nodes may tell which stops they remember: they attest as soon as they reach the broker.
+"""Before the first beacon nodes may tell which stops they remember.
 Source: 03-protocol, "Ledger and restore"."""
+
+SUSPECT_WAIT_S = 1.0
+"""So much longer when our own memory is in doubt: an agent attests every R = 1 s, and as soon as it is connected."""
 
 Cast = Callable[[str, bytes], Awaitable[None]]
 
@@ -315,7 +318,8 @@ class Issuer:
 
     async def run(self) -> None:
         """Cast for ever. Beacons follow at once when something changed, else after one period."""
-        await asyncio.sleep(START_WAIT_S)
+        # A whole memory lacks nothing that anybody was told, and a restart within max_age shall close no page.
+        await asyncio.sleep(START_WAIT_S + (SUSPECT_WAIT_S if self._is_suspect else 0.0))
         self._is_started = True
         while True:
             self._changed.clear()
