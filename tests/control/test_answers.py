@@ -12,7 +12,7 @@ from firecurtain.wire.commands import ExcludeNode, Status
 from firecurtain.wire.keys import Ed25519Signer
 from firecurtain.wire.messages import Attest
 from support.fleet_world import make_signer
-from support.plane import FLEET, Site, read_detail, running_plane
+from support.plane import FLEET, Site, make_stop, read_detail, running_plane
 
 
 async def is_answered(site: Site, attest: Attest, by: Ed25519Signer) -> bool:
@@ -76,6 +76,24 @@ async def test_two_processes_that_speak_as_one_node_are_stopped(tmp_path: Path) 
         site.numbers[b"s" * 16] = 1
         await is_answered(site, site.make_attest(artifact="b" * 64), key)
         assert [entry.scope for entry in site.plane.issuer.in_force().values()] == ["node:host-8"]
+
+
+async def test_a_copy_of_a_node_confirms_no_stop_for_it(tmp_path: Path) -> None:
+    """DURABLE may name only nodes whose own session latched the stop."""
+    async with running_plane(tmp_path) as site:
+        key = await site.enrol()
+        first = site.make_attest(latched=(b"a" * 16,))
+        frame = make_stop("node:host-8", b"a" * 16)
+        await site.stop(frame)
+        await site.cast_attest(first, key)
+        await site.wait_for(SessionOpened)
+        await site.cast_attest(site.make_attest(), key)
+        await site.cast_attest(site.make_attest(session=b"t" * 16, latched=(b"a" * 16,)), key)
+        assert read_detail(await site.stop(frame))["nodes"] == {"host-8": False}
+        await site.cast_attest(first, key)
+        assert read_detail(await site.stop(frame))["nodes"] == {"host-8": False}
+        await site.cast_attest(site.make_attest(latched=(b"a" * 16,)), key)
+        assert read_detail(await site.stop(frame))["nodes"] == {"host-8": True}
 
 
 async def test_counters_are_kept_for_the_node_whose_subject_they_came_on(tmp_path: Path) -> None:

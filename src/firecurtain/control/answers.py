@@ -86,8 +86,10 @@ class Answers:
     async def _judge(self, attest: Attest, reply: str, desk: StopDesk) -> None:
         fleet, now, node = self._get_fleet(), self._read_instant(), attest.node
         verdict = judge_attest(fleet, self.live, attest, now)
-        self.live = observe(fleet, self.live, attest, now)
-        self.latched[node] = frozenset(attest.latched)
+        before, self.live = self.live, observe(fleet, self.live, attest, now)
+        if self.live is not before:
+            # A copy of the node, or an old attest said again, confirms no stop for it.
+            self.latched[node] = frozenset(attest.latched)
         unknown = self._listen_to_memory(attest, fleet, now) if fleet.nodes[node].excluded_by is None else ()
         if unknown and isinstance(verdict, Answer):
             # Mostly the stop is on its way to us. Until it is here this node and we do not mean the same.
