@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from firecurtain.domain import refusals
-from firecurtain.domain.commands import Request
+from firecurtain.domain.commands import OpenStage, Request
 from firecurtain.domain.decide import decide
 from firecurtain.domain.events import ReleaseApproved, ReleaseProposed, StopsLifted
 from firecurtain.domain.evolve import evolve
@@ -167,3 +167,16 @@ def test_lifts_that_a_crash_left_out_come_with_one_more_approval(armed_world: Wo
     assert [type(event) for event in events] == [StopsLifted]
     with pytest.raises(refusals.Duplicate):
         armed_world.ask(ApproveRelease(envelope))
+
+
+def test_where_a_lift_needs_more_people_a_release_that_takes_back_a_fence_needs_them_too() -> None:
+    world = World(lift_threshold=3)
+    world.release(1, "old")
+    fence = world.stop(f"release:{'ab' * 32}", "fence")
+    release = world.release(2, "new", lifts_fences=(fence.hex(),))
+    assert not world.state.releases[release].complete
+    with pytest.raises(refusals.ReleaseIncomplete, match="3 distinct approvers"):
+        world.do(OpenStage(release, "all"))
+    world.approve(release, "cid")
+    assert world.state.releases[release].complete
+    assert fence in world.state.lifted

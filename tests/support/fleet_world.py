@@ -60,7 +60,7 @@ def make_token(number: int) -> FlagToken:
 
 
 @functools.cache
-def make_root_envelope(fleet: str = FLEET_NAME) -> bytes:
+def make_root_envelope(fleet: str = FLEET_NAME, lift_threshold: int = 2) -> bytes:
     """A root with one author, three approvers of whom two must agree, one operator and one issuer."""
     public = {name: make_signer(name).public.hex() for name in ("author", "ann", "bob", "cid", "operator", "issuer")}
     root = Root(
@@ -71,7 +71,7 @@ def make_root_envelope(fleet: str = FLEET_NAME) -> bytes:
         operators=(public["operator"],),
         approvers=(public["ann"], public["bob"], public["cid"]),
         approve_threshold=2,
-        lift_threshold=2,
+        lift_threshold=lift_threshold,
         authors=(public["author"],),
     )
     return sign_envelope(write_document(root), ROOT_TYPE, [make_signer("ann"), make_signer("bob")])
@@ -85,14 +85,14 @@ def replay(events: Iterable[Event]) -> Fleet:
 class World:
     """A control plane without a shell: state, attestations, a clock, and the log of what was appended."""
 
-    def __init__(self, nodes: int = 8, start_ns: int = 977 * NS_PER_S) -> None:
+    def __init__(self, nodes: int = 8, start_ns: int = 977 * NS_PER_S, lift_threshold: int = 2) -> None:
         self.state: Fleet = initial()
         self.live: Live = {}
         self.now = Instant(CLOCK_ID, start_ns, start_ns, 1_343_808_000_000)
         self.events: list[Event] = []
         self.watchers: list[Callable[[World, Event], None]] = []
         self.numbers: dict[tuple[str, bytes], int] = {}
-        self.do(FoundFleet(FLEET_NAME, 1, make_root_envelope()))
+        self.do(FoundFleet(FLEET_NAME, 1, make_root_envelope(lift_threshold=lift_threshold)))
         for number in range(1, nodes + 1):
             self.enrol(f"host-{number}")
 

@@ -187,7 +187,7 @@ def test_library_and_we_read_each_other(keys: DevelopmentKeys, signed: Callable[
 def test_planted_fault_counting_key_ids_is_caught(keys: DevelopmentKeys, release: Release) -> None:
     mutant = load_mutant(
         "firecurtain.trust.verify",
-        "    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, root.approve_threshold)\n",
+        "    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, compute_approvals_needed(release, root))\n",
         "    if len(read_envelope(envelope, RELEASE_TYPE)[1]) - 1 < root.approve_threshold:\n"
         "        raise ThresholdError('too few')\n",
     )
@@ -375,3 +375,20 @@ def test_release_that_names_fences_lifts_them_and_nothing_less_signed_does(
     assert verify_lifted(plain, root) == set()
     with pytest.raises(ThresholdError):
         verify_lifted(signed("author", "approver-1", payload=payload), root)
+
+
+@pytest.mark.parametrize("lifts", [True, False])
+def test_a_release_that_takes_back_fences_needs_as_many_approvers_as_a_lift(
+    signed: Callable[..., bytes], release: Release, root: Root, vary: Callable[..., Any], lifts: bool
+) -> None:
+    """Else two people could take back by a release what three are needed to lift."""
+    strict = vary(root, lift_threshold=3)
+    payload = encode_release(vary(release, lifts_fences=release.lifts_fences if lifts else ()))
+    by_two = signed("author", "approver-1", "approver-2", payload=payload)
+    for verify in (verify_release, verify_lifted):
+        if lifts:
+            with pytest.raises(ThresholdError, match="3 of 3"):
+                verify(by_two, strict)
+        else:
+            verify(by_two, strict)
+        verify(signed("author", "approver-1", "approver-2", "approver-3", payload=payload), strict)

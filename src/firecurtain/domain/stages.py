@@ -27,6 +27,7 @@ from firecurtain.domain.releases import find_release
 from firecurtain.domain.state import Fleet, Instant, Live, ReleaseRecord
 from firecurtain.domain.stops import check_bound, in_force
 from firecurtain.terms import short
+from firecurtain.trust.verify import compute_approvals_needed
 
 
 def decide_open_stage(state: Fleet, command: OpenStage, now: Instant, live: Live) -> tuple[Event, ...]:
@@ -65,8 +66,9 @@ def _find_grantable(state: Fleet, release: str) -> ReleaseRecord:
     check_bound(state)
     record = find_release(state, release)
     if not record.complete:
+        needed = compute_approvals_needed(record.document, state.root)
         raise ReleaseIncomplete(
-            f"release {short(release)} lacks approvals: {state.root.approve_threshold} distinct approvers are needed. "
+            f"release {short(release)} lacks approvals: {needed} distinct approvers are needed. "
             f"Do: `firecurtain release approve {release}`."
         )
     for stop in in_force(state):

@@ -82,8 +82,13 @@ def verify_release(envelope: bytes, root: Root) -> Release:
     Raises: EnvelopeError, DocumentError; ThresholdError: author missing, or too few approvers.
     """
     release, author, signed = _read_release(envelope, root)
-    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, root.approve_threshold)
+    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, compute_approvals_needed(release, root))
     return release
+
+
+def compute_approvals_needed(release: Release, root: Root) -> int:
+    """How many approvers a release needs: one that takes back fences is a lift too, and needs as many as a lift."""
+    return max(root.approve_threshold, root.lift_threshold) if release.lifts_fences else root.approve_threshold
 
 
 def compute_release_digest(envelope: bytes) -> Digest:
