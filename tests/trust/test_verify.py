@@ -187,7 +187,7 @@ def test_library_and_we_read_each_other(keys: DevelopmentKeys, signed: Callable[
 def test_planted_fault_counting_key_ids_is_caught(keys: DevelopmentKeys, release: Release) -> None:
     mutant = load_mutant(
         "firecurtain.trust.verify",
-        "    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, compute_approvals_needed(release, root))\n",
+        "    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, needed)\n",
         "    if len(read_envelope(envelope, RELEASE_TYPE)[1]) - 1 < root.approve_threshold:\n"
         "        raise ThresholdError('too few')\n",
     )

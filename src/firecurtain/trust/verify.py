@@ -82,7 +82,8 @@ def verify_release(envelope: bytes, root: Root) -> Release:
     Raises: EnvelopeError, DocumentError; ThresholdError: author missing, or too few approvers.
     """
     release, author, signed = _read_release(envelope, root)
-    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, compute_approvals_needed(release, root))
+    needed = compute_approvals_needed(release, root)
+    _raise_unless_enough(signed, set(_read_keys(root.approvers)) - {author}, needed)
     return release
 
 
