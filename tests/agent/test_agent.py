@@ -14,6 +14,8 @@ import msgspec
 import pytest
 
 from firecurtain.agent.latch import LatchError
+from firecurtain.bus.port import Bus, NoAnswer, Report, Unavailable
+from firecurtain.terms import BusError
 from firecurtain.trust.envelope import RELEASE_TYPE
 from firecurtain.trust.release import encode_release
 from firecurtain.trust.sign import sign_envelope
@@ -69,6 +71,38 @@ async def test_silence_of_the_control_plane_ends_the_permit_within_max_age(rig: 
     await until(lambda: not rig.permit, "the end of the permit")
     assert time.monotonic_ns() - begun_ns < 1_600_000_000
     await until(lambda: "expired" in rig.denial, "the reason")
+
+
+@pytest.mark.parametrize("error", [NoAnswer("no issuer yet", nobody_listens=True), Unavailable("no broker yet")])
+async def test_an_issuer_that_starts_hears_at_once_what_a_node_remembers(rig: Rig, error: BusError) -> None:
+    asked: list[str] = []
+    is_down = False
+
+    async def connect(report: Report) -> Bus:
+        bus = await rig.connect(report)
+        ask = bus.ask
+
+        async def ask_or_fail(subject: str, message: bytes, timeout_s: float) -> bytes:
+            asked.append(subject)
+            if is_down:
+                raise error
+            return await ask(subject, message, timeout_s)
+
+        bus.ask = ask_or_fail  # type: ignore[method-assign]
+        return bus
+
+    release, _ = rig.make_release(1)
+    rig.control.allow(release)
+    await rig.start_control()
+    await rig.start_agent(connect)
+    await until(lambda: rig.permit, "a permit")
+    is_down = True
+    asked.clear()
+    await until(lambda: asked, "an attest that nobody hears")
+    is_down = False
+    seen, begun_ns = len(rig.control.attests), time.monotonic_ns()
+    await until(lambda: len(rig.control.attests) > seen, "an attest that is heard")
+    assert time.monotonic_ns() - begun_ns < 250_000_000, "an issuer waits so long before its first beacon"
 
 
 async def test_no_answer_to_the_attests_ends_the_permit_and_says_so(rig: Rig) -> None:
@@ -307,3 +341,24 @@ async def test_no_nonce_comes_twice_and_a_guessable_one_would_be_seen(
     monkeypatch.setattr("firecurtain.agent.exchange.secrets.token_bytes", lambda size: b"7" * size)
     nonces = await collect_nonces(rig)
     assert len(set(nonces)) < len(nonces), "the fault, seen"
+
+
+async def test_a_lost_connection_is_tried_at_once_and_not_with_the_next_exchange(rig: Rig) -> None:
+    reports: list[Report] = []
+
+    async def connect(report: Report) -> Bus:
+        reports.append(report)
+        return await rig.connect(report)
+
+    release, _ = rig.make_release(1)
+    rig.control.allow(release)
+    await rig.start_control()
+    await rig.start_agent(connect)
+    await until(lambda: rig.permit, "a permit")
+    seen = len(rig.control.attests)
+    await until(lambda: len(rig.control.attests) > seen, "the attest of this second")
+    seen, begun_ns = len(rig.control.attests), time.monotonic_ns()
+    for report in reports:
+        report(Unavailable("the broker went away"))
+    await until(lambda: len(rig.control.attests) > seen, "another one")
+    assert time.monotonic_ns() - begun_ns < 250_000_000

@@ -19,10 +19,11 @@ from pathlib import Path
 import msgspec
 
 from firecurtain.agent.config import AgentConfig, BusConfig
+from firecurtain.agent.exchange import Connect
 from firecurtain.agent.shell import serve
 from firecurtain.artifact.seal import Sealed, seal
 from firecurtain.bus.memory import MemoryBroker
-from firecurtain.bus.port import Bus, Message
+from firecurtain.bus.port import Bus, Message, Report
 from firecurtain.bus.users import control_user, node_user
 from firecurtain.permit import PageReader, View
 from firecurtain.terms import FirecurtainError
@@ -252,13 +253,13 @@ class Rig:
         self.releases[digest], self.envelopes[digest] = release, envelope
         return digest, sealed
 
-    async def connect(self) -> Bus:
+    async def connect(self, report: Report) -> Bus:
         """How the agent connects: to the fake, unless a test says otherwise. A fake that is down refuses at once."""
-        bus = self.broker.connect(NODE_USER, print)
+        bus = self.broker.connect(NODE_USER, report)
         await bus.flush()
         return bus
 
-    async def start_agent(self, connect: Callable[[], Awaitable[Bus]] | None = None) -> None:
+    async def start_agent(self, connect: Connect | None = None) -> None:
         """Start one agent; end it with `stop_agent`."""
         self.stopping = asyncio.Event()
         self._agent = asyncio.create_task(serve(self.config, connect or self.connect, self.stopping))

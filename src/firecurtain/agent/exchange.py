@@ -21,7 +21,7 @@ from firecurtain.agent.core.state import OUTSTANDING_MAX
 from firecurtain.agent.counters import CounterSum, Totals
 from firecurtain.agent.host import Host
 from firecurtain.agent.service import Service
-from firecurtain.bus.port import Bus, NoAnswer
+from firecurtain.bus.port import Bus, NoAnswer, Report, Unavailable
 from firecurtain.permit import boottime_ns
 from firecurtain.terms import NS_PER_S, FirecurtainError, WireError
 from firecurtain.trust.fields import index_keys
@@ -33,6 +33,7 @@ from firecurtain.wire.messages import VERSION, Answer, Attest, Beacon, Counters,
 
 EXCHANGE_S = 1.0  # R of the protocol
 SPACING_S = 0.02  # attests asked for in between come at most this often
+UNHEARD_S = 0.1  # chosen: of the 250 ms that a starting issuer waits for what nodes remember, less than half
 COUNTERS_S = 0.1
 FETCH_S = 2.0
 
@@ -145,12 +146,20 @@ class Exchange:
             frame = await bus.ask(subject, encode_frame(attest, self._signer), ANSWER_LIFE_NS / NS_PER_S)
             now_ns = boottime_ns()
             verified = decode_frame(Answer, frame, self._issuers)
-        except NoAnswer:
+        except NoAnswer as error:
+            if error.nobody_listens:
+                self._ask_soon()
             return  # silence is how a node is refused; the page says so when it closes
         except FirecurtainError as error:
+            if isinstance(error, Unavailable):
+                self._ask_soon()
             self._count_refused(subject, error)
             return
         self._host.apply(machine.on_answer(self._host.state, verified.keyid, verified.message, now_ns))
+
+    def _ask_soon(self) -> None:
+        """Nobody heard this attest. An issuer that starts must hear what we remember before it signs anything."""
+        asyncio.get_running_loop().call_later(UNHEARD_S, self._host.ask_now.set)
 
     async def _fetch(self, bus: Bus, release: str) -> None:
         identity = self._host.state.identity
@@ -194,4 +203,4 @@ class Exchange:
             _log.warning("refused", subject=subject, code=error.code, error=str(error), count=self._refused_count)
 
 
-Connect = Callable[[], Awaitable[Bus]]
+Connect = Callable[[Report], Awaitable[Bus]]
