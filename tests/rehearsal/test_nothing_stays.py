@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""However a rehearsal ends, no process of it stays. Goal: SIGKILL, SIGTERM and SIGINT leave nothing, and two rehearsals
-at once do not meet. Method: the real command, its process ids read from what it prints, looked up in /proc."""
+"""However a rehearsal ends, no process of it stays. Goal: a kill, an interrupt and a closing terminal leave nothing, and
+two rehearsals at once do not meet. Method: the real command, the process ids that it prints, looked up in /proc."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_killed_rehearsal_leaves_no_process_and_its_neighbour_plays_on(
     assert all(is_running(pid) for pid in others)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_rehearsal_leaves_no_process_and_no_file(
     two: tuple[Rehearsal, Rehearsal], number: signal.Signals
 ):

@@ -67,13 +67,15 @@ def _show_progress(console: Console, options: Options) -> Iterator[Callable[[Pro
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a rehearsal as Ctrl-C does: through every `finally`."""
+    """SIGTERM, and SIGHUP of a closing terminal, end a rehearsal as Ctrl-C does: through every `finally`."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    asked = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in asked}  # nohup has its way
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -134,7 +134,7 @@ class _House:
 
     def start(self) -> None:
         """Start venue and feeder on listening sockets that exist before them, so that nobody connects too early."""
-        module = [read_interpreter(), "-B", "-m"]
+        module = [read_interpreter(), "-m"]
         package = "firecurtain.rehearsal.knight"
         with listen(self._site.sockets / "venue.sock") as listener:
             argv = [*module, f"{package}.venue", str(listener.fileno()), str(self._venue.path)]
