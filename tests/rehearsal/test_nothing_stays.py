@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""However a rehearsal ends, no process of it stays. Goal: a kill, an interrupt and a closing terminal leave nothing, and
+"""However a rehearsal ends, no process of it stays. Goal: a kill, an interrupt and a closing terminal leave nothing;
 two rehearsals at once do not meet. Method: the real command, the process ids that it prints, looked up in /proc."""
 
 from __future__ import annotations
