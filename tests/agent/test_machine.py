@@ -319,6 +319,37 @@ def test_attests_name_the_newest_stops_in_force_and_no_lifted_one() -> None:
     assert day.ask().attest.latched == ids[-1024:-1]
 
 
+def hold_many(core: ModuleType) -> Day:
+    """A day with more stops in force than an attest can name, the node's own among the first."""
+    day = Day(core=core)
+    for number in range(1100):
+        entry = StopEntry(number.to_bytes(16, "big"), "halt", f"node:host-{1 + (number > 0)}", "one of many")
+        day.do(core.on_stop(day.state, entry, day.now_ns))
+        day.state = core.on_latched(day.state, (entry.id,))
+    return day
+
+
+def lift_what_is_attested(day: Day) -> Day:
+    """As an issuer does: it sends lifts of what is attested, and only of that."""
+    while latched := day.ask().attest.latched:
+        day.do(day.core.on_lift(day.state, latched[-700:], day.now_ns))
+    return day
+
+
+def test_older_stops_are_attested_again_when_newer_ones_are_lifted() -> None:
+    assert not lift_what_is_attested(hold_many(machine)).state.sets.in_force
+    mutant = load_mutant("firecurtain.agent.core.machine", "stops.find_unlifted(sets) + state.latched", "state.latched")
+    assert "node:host-1" in lift_what_is_attested(hold_many(mutant)).state.sets.in_force, "the fault, seen"
+
+
+def test_a_stop_that_never_reached_the_disk_is_not_attested_after_a_lift_either() -> None:
+    day = Day().permit()
+    day.do(machine.on_stop(day.state, stop_of("fleet", 1), day.now_ns))
+    day.do(machine.on_latch_failed(day.state, "disk full"))
+    day.do(machine.on_lift(day.state, (stop_of("fleet", 2).id,), day.now_ns))
+    assert day.ask().attest.latched == ()
+
+
 # ---- giving: content, releases, tokens
 
 

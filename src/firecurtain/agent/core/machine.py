@@ -134,8 +134,11 @@ def on_lift(state: AgentState, stop_ids: tuple[bytes, ...], now_ns: int) -> Step
         # Under a broad stop a beacon may leave out narrower ones, and its content may be older than the stop: what was
         # affirmed under it must not count without it.
         state = replace(state, tracks=tuple(freshness.forget_beacons(track) for track in state.tracks))
-    state = replace(state, sets=sets)
-    state, settled = _settle(on_latched(state, ()), now_ns)
+    if not state.latch_failure:
+        # Whatever H holds between two steps is on disk. Where newer ids leave the window, older ones must come back
+        # into it: an issuer sends only lifts of what is attested.
+        state = replace(state, latched=stops.find_unlifted(sets) + state.latched)
+    state, settled = _settle(on_latched(replace(state, sets=sets), ()), now_ns)
     return state, (LatchLifts(new), *settled)
 
 

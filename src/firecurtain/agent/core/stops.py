@@ -69,6 +69,11 @@ def add_lifts(sets: StopSets, stop_ids: tuple[bytes, ...]) -> StopSets:
     return StopSets(sets.stops, lifted, in_force)
 
 
+def find_unlifted(sets: StopSets) -> tuple[bytes, ...]:
+    """The ids of H without L, the oldest first."""
+    return tuple(entry.id for entry in sets.stops.values() if entry.id not in sets.lifted)
+
+
 def find_lifted_scopes(sets: StopSets, entries: tuple[StopEntry, ...]) -> frozenset[str]:
     """The scopes of those entries that L lifts."""
     return frozenset(_scope_of(entry) for entry in entries if entry.id in sets.lifted)
