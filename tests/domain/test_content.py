@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from firecurtain.control.widen import STOP_BYTES_MAX
 from firecurtain.domain import refusals
-from firecurtain.domain.content import compute_allowed, find_allowed
+from firecurtain.domain.commands import OpenStage
+from firecurtain.domain.content import ALLOWED_BYTES_MAX, compute_allowed, find_allowed, find_lifts
 from firecurtain.trust.release import Stage
-from firecurtain.wire.messages import AllowedRelease
-from support.fleet_world import EVERY_NODE, SERVICE, World, make_artifact, make_token
+from firecurtain.wire.frame import encode_frame
+from firecurtain.wire.messages import AllowedRelease, Answer, Beacon, StopEntry
+from support.fleet_world import EVERY_NODE, SERVICE, World, make_artifact, make_signer, make_token
 
 FLAG = make_token(0x2012)
 ALL = Stage("all", EVERY_NODE)
@@ -110,3 +114,41 @@ def test_every_entry_is_a_valid_part_of_a_beacon(armed_world: World) -> None:
     entry = compute_allowed(armed_world.state, SERVICE)[0]
     assert isinstance(entry, AllowedRelease)
     assert (len(entry.release), len(entry.limits), entry.stage) == (64, 64, "all")
+
+
+def test_entries_with_long_names_are_counted_in_bytes() -> None:
+    """Two hundred nodes may be named, but not two hundred of the longest names twice over."""
+    names = [f"host-{number:03d}".ljust(63, "x") for number in range(400)]
+    world = World(nodes=0)
+    for name in names:
+        world.enrol(name)
+    world.release(1, "old", stages=(Stage("named", tuple(names[:200])), ALL))
+    world.turn()
+    release = world.release(2, "new", stages=(Stage("named", tuple(names[200:])), ALL))
+    with pytest.raises(refusals.EntryBound, match=f"it has {ALLOWED_BYTES_MAX}"):
+        world.do(OpenStage(release, "named"))
+    assert [len(nodes) for _, nodes, _ in show(world)] == [200]
+
+
+def test_the_longest_content_and_the_most_stops_fit_one_beacon() -> None:
+    entries = AllowedRelease("a" * 64, "b" * 64, "s" * 63, ("n" * 63,) * 256, (FLAG,) * 64, "c" * 64)
+    name, clock_id = "f" * 63, bytes(16)
+    stops = (StopEntry(bytes(16), "fence", "x" * 100, "y" * 100),) * (STOP_BYTES_MAX // 229)
+    allowed = (entries, msgspec.structs.replace(entries, nodes=("n" * 63,) * 71))
+    assert ALLOWED_BYTES_MAX - 100 < len(msgspec.msgpack.encode(allowed)) <= ALLOWED_BYTES_MAX
+    assert STOP_BYTES_MAX - 300 < len(msgspec.msgpack.encode(stops)) <= STOP_BYTES_MAX
+    most = 2**63 - 1
+    beacon = Beacon(1, name, name, clock_id, most, most, 600_000, most, most, "d" * 64, allowed, stops)
+    encode_frame(beacon, make_signer("issuer"))
+
+
+def test_large_lifts_are_cut_by_bytes_and_one_always_goes(old_world: World) -> None:
+    """One lift of a thousand stops fits an answer, two do not; a node with two is answered twice."""
+    for _ in range(2):
+        old_world.lift(*[old_world.stop("node:host-1") for _ in range(800)])
+    latched = tuple(old_world.state.stops)
+    lifts = find_lifts(old_world.state, latched)
+    assert len(lifts) == 1
+    answer = Answer(1, "f" * 63, "n" * 63, bytes(16), bytes(16), "a" * 64, bytes(16), 2**63 - 1, lifts)
+    encode_frame(answer, make_signer("issuer"))
+    assert find_lifts(old_world.state, latched[800:]) == old_world.state.lifts[1:]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from firecurtain.domain.binding import find_service_records, is_open
 from firecurtain.domain.refusals import EntryBound
 from firecurtain.domain.state import Fleet, ReleaseRecord
@@ -23,8 +25,14 @@ ALLOWED_MAX = 8
 NODES_MAX = 256
 """Nodes named by one of them. Source: `wire.messages.AllowedRelease`."""
 
+ALLOWED_BYTES_MAX = 24_000
+"""Of all of them together. Derived: a beacon has 64 KiB, of which its stops may take 40,000 bytes."""
+
 LIFTS_MAX = 16
 """Envelopes in one answer; the next answer brings more. Source: `wire.messages.Answer`."""
+
+LIFTS_BYTES_MAX = 48_000
+"""Of all but the first, which may have 60,000 alone. Derived: an answer has 64 KiB."""
 
 
 def compute_allowed(state: Fleet, service: str) -> tuple[AllowedRelease, ...]:
@@ -34,8 +42,11 @@ def compute_allowed(state: Fleet, service: str) -> tuple[AllowedRelease, ...]:
     because something else was stopped.
     """
     # Cutting takes permits away and never gives one; `check_entries_fit` refuses what would have to be cut.
-    entries = (_compute_entry(record, nodes[:NODES_MAX]) for record, nodes in _find_runnable(state, service))
-    return tuple(entries)[:ALLOWED_MAX]
+    runnable = _find_runnable(state, service)[:ALLOWED_MAX]
+    entries = [_compute_entry(record, nodes[:NODES_MAX], record.armed) for record, nodes in runnable]
+    while _compute_bytes(entries) > ALLOWED_BYTES_MAX:
+        entries.pop()
+    return tuple(entries)
 
 
 def find_allowed(state: Fleet, service: str, node: str) -> AllowedRelease | None:
@@ -58,7 +69,14 @@ def compute_floor(state: Fleet, scope: Scope) -> int:
 def find_lifts(state: Fleet, latched: Iterable[bytes]) -> tuple[bytes, ...]:
     """The lift envelopes for a node that holds these stop ids in force."""
     places = dict.fromkeys(state.lifted[stop_id] for stop_id in latched if stop_id in state.lifted)
-    return tuple(state.lifts[place] for place in list(places)[:LIFTS_MAX])
+    found: list[bytes] = []
+    size_bytes = 0
+    for place in list(places)[:LIFTS_MAX]:
+        size_bytes += len(state.lifts[place])
+        if found and size_bytes > LIFTS_BYTES_MAX:
+            break
+        found.append(state.lifts[place])
+    return tuple(found)
 
 
 def check_entries_fit(state: Fleet, service: str) -> None:
@@ -75,6 +93,13 @@ def check_entries_fit(state: Fleet, service: str) -> None:
                 f"a beacon would have to name {len(nodes)} nodes for release {short(record.release)} of service "
                 f"{service}, it names {NODES_MAX}. Do: open a stage for every node, or split the service."
             )
+    # With every flag that they arm, so that arming later needs no room that is not there.
+    size_bytes = _compute_bytes([_compute_entry(record, nodes, record.document.arms) for record, nodes in runnable])
+    if size_bytes > ALLOWED_BYTES_MAX:
+        raise EntryBound(
+            f"the releases of service {service} would take {size_bytes} bytes of a beacon, it has {ALLOWED_BYTES_MAX} "
+            "for them. Do: fence those that shall not run again, open a stage for every node, or split the service."
+        )
 
 
 def _find_runnable(state: Fleet, service: str) -> list[tuple[ReleaseRecord, tuple[str, ...]]]:
@@ -116,12 +141,16 @@ def _find_remaining(
     return tuple(sorted(base - called)) or None
 
 
-def _compute_entry(record: ReleaseRecord, nodes: tuple[str, ...]) -> AllowedRelease:
+def _compute_entry(record: ReleaseRecord, nodes: tuple[str, ...], armed: tuple[str, ...]) -> AllowedRelease:
     return AllowedRelease(
         release=record.release,
         artifact=record.document.artifact,
         stage=record.stages[-1],
         nodes=nodes,
-        armed=record.armed,
+        armed=armed,
         limits=compute_limits_digest(record.document),
     )
+
+
+def _compute_bytes(entries: list[AllowedRelease]) -> int:
+    return len(msgspec.msgpack.encode(entries))
