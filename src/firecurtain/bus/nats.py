@@ -41,6 +41,7 @@ PINGS_OUTSTANDING_MAX = 2
 # Messages nats-py may hold before our mailbox sees them: it drops the newest, so that must never be the place where it
 # happens. It reads at most 96 KiB in one go, which is fewer than this many of the smallest messages.
 BURST_MAX = 8192
+CANCEL_AGAIN_S = 0.05
 TRIP_S = 60  # nobody waits this long: `flush` gives up earlier, but may not cancel (see `_Link.flush`)
 
 
@@ -280,11 +281,20 @@ class _Link:
         for listening in tuple(self._listenings):
             await listening.close()
         await self._client.close()
+        await self._end_reconnecting()
         for trip in tuple(self._trips):
             trip.cancel()
         if self._ending is not None:
             await asyncio.wait({self._ending})
         self._connected.set()  # nobody waits for a closed connection; the next check tells why
+
+    async def _end_reconnecting(self) -> None:
+        """Cancel nats-py's reconnecting until it has ended: in Python 3.11 its wait_for may swallow a cancellation, and
+        it would knock for ever, also through the end of the event loop, which waits for it."""
+        task = self._client._reconnection_task  # noqa: SLF001 - there is no public way to wait for it
+        while task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
 
     async def _on_error(self, error: Exception) -> None:
         text = str(error)

@@ -8,6 +8,7 @@ running parts do is `plane`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -110,6 +111,8 @@ async def _run_connected(
             await server.reload(credentials.make_users({*credentials.find_nodes(), node}))
             return {"url": server.url, "user": node, "password": credentials.get_node_password(node)}
 
+        # What was imported and replayed stays: no full collection looks through it again while a stop waits (30 ms).
+        gc.freeze()
         plane = Plane(fleet, ledger, latch, bus, clock, config.issuer, server.revive, admit)
         await plane.serve(ended, lambda: _keep_run_file(config.state_dir, server, clock.read_utc_ms()))
     finally:

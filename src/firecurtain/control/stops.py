@@ -8,6 +8,7 @@ only; a stop key speaks for every scope.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -143,6 +144,8 @@ class StopDesk:
         """Down to every agent. A lost connection is told; the beacon carries the stop once there is one again."""
         try:
             await self._bus.cast(subjects.stop_down(self._issuer.fleet), frame)
+            # A connection writes in the next turn of the event loop: now, before anything else is signed and logged.
+            await asyncio.sleep(0)
         except BusError as error:
             _log.error("stop not passed on now; every later beacon carries it", code=error.code, error=str(error))
 
