@@ -96,9 +96,24 @@ def test_a_release_without_limits_cannot_even_be_written() -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_versions_of_a_service_only_grow(world: World, version: int) -> None:
-    world.propose(make_release(2, "old"))
+    world.release(2, "old")
     with pytest.raises(refusals.VersionNotNewer, match=f"version {version} .* newer than 2"):
         world.propose(make_release(version, "new"))
+
+
+def test_the_highest_version_that_one_author_only_proposed_ends_nothing(world: World) -> None:
+    world.propose(make_release(2**53 - 1, "old"))
+    release = world.release(1, "new")
+    assert world.state.releases[release].complete
+
+
+def test_an_older_version_that_waited_for_approvals_is_overtaken(world: World) -> None:
+    waiting = world.propose(make_release(1, "old"))
+    world.approve(waiting, "ann")
+    world.release(2, "new")
+    with pytest.raises(refusals.VersionNotNewer, match=r"version 1 .* newer than 2"):
+        world.approve(waiting, "bob")
+    assert not world.state.releases[waiting].complete
 
 
 def test_versions_of_different_services_have_nothing_to_do_with_each_other(world: World) -> None:

@@ -58,7 +58,8 @@ def decide_propose(state: Fleet, body: ProposeRelease, now: Instant) -> tuple[Ev
 def decide_approve(state: Fleet, body: ApproveRelease, now: Instant) -> tuple[Event, ...]:
     """Add an approver's signature; the k-th makes the release complete and lifts the fences that it names.
 
-    Raises: DocumentRefused, ThresholdMissing, UnknownRelease, Duplicate, LedgerBound, and what lifting raises.
+    Raises: DocumentRefused, ThresholdMissing, UnknownRelease, Duplicate, VersionNotNewer, LedgerBound, and what
+    lifting raises.
     """
     check_bound(state)
     with refusing_documents():
@@ -86,11 +87,16 @@ def find_release(state: Fleet, release: str) -> ReleaseRecord:
 
 
 def _check_version(state: Fleet, document: Release) -> None:
-    known = find_service_records(state, document.service)
-    if known and document.version <= known[0].document.version:
+    """A version is newer than every one that k of n approved; what one author proposes binds nobody.
+
+    Raises: VersionNotNewer.
+    """
+    records = find_service_records(state, document.service)
+    newest = next((record.document.version for record in records if record.complete), 0)
+    if document.version <= newest:
         raise VersionNotNewer(
-            f"version {document.version} of service {document.service} is not newer than {known[0].document.version}, "
-            "the newest proposed. Do: sign it again with a higher version; going back is a new release too."
+            f"version {document.version} of service {document.service} is not newer than {newest}, the newest "
+            "approved. Do: sign it again with a higher version; going back is a new release too."
         )
 
 
@@ -113,6 +119,7 @@ def _compute_approved(state: Fleet, digest: str, envelope: bytes, now: Instant) 
     if not approved.complete:
         return (approved,)
     after = evolve(state, approved)
+    _check_version(state, after.releases[digest].document)  # another one may have been approved since it was proposed
     return (approved, *_compute_lifts(after, after.releases[digest], envelope, now))
 
 
