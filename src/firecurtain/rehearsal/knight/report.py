@@ -109,7 +109,7 @@ def _make_notes(result: Result) -> Table:
 
 def _describe_burn(figures: Figures) -> str:
     return (
-        f"{figures.wrong_per_s:,.0f} wrong executions/s over the second half, "
+        f"{figures.wrong_per_s:,.0f} wrong executions/s in the second half, "
         f"{figures.wrong_gross_usd / 1e6:,.1f} M USD gross, {_list_nodes(figures.wrong_nodes)}."
     )
 
