@@ -180,7 +180,7 @@ class Exchange:
 
     def _read_totals(self) -> Totals:
         try:
-            return self._counters.read_totals()
+            return self._counters.read_totals(self._service.read_uids())
         except FirecurtainError as error:
             _log.error("counters not read", code=error.code, error=str(error))
             return ()

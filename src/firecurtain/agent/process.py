@@ -108,6 +108,15 @@ def start_service(
     return ServiceProcess(Child(process), release, directory, Path(os.path.realpath(interpreter)), argv)
 
 
+def read_uids(pid: int) -> frozenset[int]:
+    """The user ids that a process has now: real, effective, saved, and that of its files. None when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(int(word) for line in lines if line.startswith("Uid:") for word in line.split()[1:])
+
+
 def list_stored(store: Path) -> frozenset[str]:
     """The digests of the artifacts in the store; links do not count. Raises: ProcessError."""
     try:

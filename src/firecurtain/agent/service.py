@@ -16,7 +16,7 @@ from firecurtain.agent.config import AgentConfig
 from firecurtain.agent.core import machine
 from firecurtain.agent.core.choice import choose_release
 from firecurtain.agent.host import Host
-from firecurtain.agent.process import ServiceProcess, list_stored, start_service
+from firecurtain.agent.process import ServiceProcess, list_stored, read_uids, start_service
 from firecurtain.permit import boottime_ns
 from firecurtain.terms import NS_PER_S, FirecurtainError
 from firecurtain.trust.release import Release
@@ -36,6 +36,7 @@ class Service:
         self._config, self._host = config, host
         self._process: ServiceProcess | None = None
         self._attesting = asyncio.Lock()
+        self._uids: frozenset[int] = frozenset()
         self._started_ns = 0
         self._back_off_s = BACK_OFF_S_MIN
 
@@ -58,6 +59,12 @@ class Service:
             running, doubt = await asyncio.to_thread(_look, process)
             if process is self._process:
                 self._tell(running, doubt)
+
+    def read_uids(self) -> frozenset[int]:
+        """As which users the service runs, or ran while it last did: it may have left the agent's user."""
+        if self._process is not None:
+            self._uids = read_uids(self._process.child.pid) or self._uids
+        return self._uids
 
     async def _replace(self) -> None:
         """End what runs if something else should, then start what should run."""

@@ -24,6 +24,7 @@ import os
 import re
 import stat
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -139,18 +140,23 @@ def read_process_key(pid: int) -> ProcessKey:
     return ProcessKey(pid, int(text.rpartition(")")[2].split()[19]))
 
 
-def read_slots(directory: str) -> SlotsReading:
+def read_slots(directory: str, owners: Collection[int] | None = None) -> SlotsReading:
     """All totals in a slots directory, by process; several files of one process are added up.
 
-    At most 1,024 files are read, the others are named in `refused`. Raises: PermitError: the directory is not readable.
+    Args:
+        owners: the user ids whose files count; without it everybody's do. In a directory that all users may write, only
+            this tells the service's files from a neighbour's.
+    At most 1,024 files are used, the others are named in `refused`. Raises: PermitError: the directory is not readable.
     """
     totals: dict[ProcessKey, dict[str, int]] = {}
     refused = []
-    for index, name in enumerate(_list_files(directory)):
-        counters = _read_file(directory, name) if index < SLOT_FILES_MAX else None
+    used_count = 0
+    for name in _list_files(directory):
+        counters = _read_file(directory, name, owners) if used_count < SLOT_FILES_MAX else None
         if counters is None:
             refused.append(name)
             continue
+        used_count += 1
         mine = totals.setdefault(_parse_file_name(name), {})
         for counter, value in counters.items():
             mine[counter] = mine.get(counter, 0) + value
@@ -205,8 +211,8 @@ def _parse_file_name(name: str) -> ProcessKey:
     return ProcessKey(int(pid), int(start_time_ticks))
 
 
-def _read_file(directory: str, name: str) -> dict[str, int] | None:
-    """The counters of one file, or None when it is not a slot file."""
+def _read_file(directory: str, name: str, owners: Collection[int] | None) -> dict[str, int] | None:
+    """The counters of one file, or None when it is not a slot file, or not one of `owners`."""
     if not _FILE_NAME.fullmatch(name):
         return None
     try:
@@ -215,7 +221,8 @@ def _read_file(directory: str, name: str) -> dict[str, int] | None:
         # Gone or not ours to read: the caller names the file as refused.
         return None
     with os.fdopen(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or (owners is not None and status.st_uid not in owners):
             return None
         data = stream.read(_FILE_SIZE + 1)
     return _decode(data, _parse_file_name(name))
