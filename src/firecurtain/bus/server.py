@@ -120,7 +120,11 @@ class Server:
         async with self._one_change:
             await self._ready.wait()
             before, self._users = self._users, users
-            self._write_config()
+            try:
+                self._write_config()
+            except ServerFailed:
+                self._users = before
+                raise
             if self._child is not None:
                 self._child.send(signal.SIGHUP)
             if not await self._wait_served(RELOAD_S, RELOAD_POLL_S):
@@ -152,11 +156,16 @@ class Server:
                 raise ServerFailed(f"nats-server did not come back: {self._read_log_tail()}") from error
             self._has_failed_store = False
 
+    def check(self) -> None:
+        """Raises: ServerFailed: the child ended too often and is not started again; or whatever ended its watch."""
+        if self._watch is not None and self._watch.done():
+            self._watch.result()
+
     async def stop(self) -> None:
         """End the child and release the store. Safe to call twice."""
         if self._watch is not None:
             self._watch.cancel()
-            await asyncio.wait({self._watch})
+            await asyncio.gather(self._watch, return_exceptions=True)  # what ended it is told by `check`
             self._watch = None
         if self._child is not None:
             # Once its store has failed a polite end would make the failure last; see `child`.
@@ -180,7 +189,11 @@ class Server:
 
         Nothing is written for it, so that a full disk does not keep a crashed broker from coming back.
         """
-        words = os.open(self.directory / "nats.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        path = self.directory / "nats.err"
+        try:
+            words = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ServerFailed(f"{path}, for the broker's last words, cannot be opened: {error}. Repair it.") from error
         try:
             self._child = spawn([self.binary.path, "-c", self.directory / "nats.conf"], words, self._lock)
         except OSError as error:
@@ -213,7 +226,7 @@ class Server:
         return False
 
     async def _keep_running(self) -> None:
-        """Start the child again whenever it ends, more slowly each time, and give up in words."""
+        """Start the child again whenever it ends, more slowly each time. Raises: ServerFailed: it ends too often."""
         failures = 0
         while failures < RESTARTS_MAX:
             if await self._wait_end(HEALTHY_S):
@@ -230,11 +243,9 @@ class Server:
                     self._report(error)
             else:
                 failures = 0
-        self._report(
-            ServerFailed(
-                f"nats-server ended {RESTARTS_MAX} times in a row and is not started again: {self._read_log_tail()} "
-                "Permits run out by themselves. Find the cause, then restart the control plane."
-            )
+        raise ServerFailed(
+            f"nats-server ended {RESTARTS_MAX} times in a row and is not started again: {self._read_log_tail()} "
+            "Permits run out by themselves. Find the cause, then restart the control plane."
         )
 
     async def _wait_end(self, timeout_s: float) -> bool:
@@ -349,10 +360,14 @@ def _read_tail(path: Path) -> list[str]:
 
 
 def _write_atomically(path: Path, text: str) -> None:
+    """Raises: ServerFailed: the old content stands."""
     new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise ServerFailed(f"{path} cannot be written: {error}. Make room on its disk, then try again.") from error

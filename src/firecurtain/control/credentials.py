@@ -31,12 +31,16 @@ class Credentials:
         self._passwords = _read_passwords(self._path)
 
     def make_users(self, nodes: Iterable[str]) -> tuple[User, ...]:
-        """The broker's users: ourselves, people, and these nodes. New words are on disk before this returns."""
+        """The broker's users: ourselves, people, and these nodes. New words are on disk before this returns.
+
+        Raises: ConfigError: they cannot be written.
+        """
         names = sorted(nodes)
         missing = [name for name in (CONTROL, OPERATOR, *names) if name not in self._passwords]
-        self._passwords |= {name: self._draw() for name in missing}
         if missing:
-            write_private(self._path, json.dumps(self._passwords, indent=1))
+            passwords = self._passwords | {name: self._draw() for name in missing}
+            write_private(self._path, json.dumps(passwords, indent=1))
+            self._passwords = passwords
         write_private(
             self._operator_path, json.dumps({"user": OPERATOR, "password": self._passwords[OPERATOR]}, indent=1)
         )
@@ -60,14 +64,17 @@ class Credentials:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file only we may read, whole or not at all, durable on return."""
+    """Write a file only we may read, whole or not at all, durable on return. Raises: ConfigError."""
     new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}. Make room on its disk, then try again.") from error
 
 
 def _read_passwords(path: Path) -> dict[str, str]:

@@ -114,7 +114,7 @@ async def _run_connected(
         # What was imported and replayed stays: no full collection looks through it again while a stop waits (30 ms).
         gc.freeze()
         plane = Plane(fleet, ledger, latch, bus, clock, config.issuer, server.revive, admit)
-        await plane.serve(ended, lambda: _keep_run_file(config.state_dir, server, clock.read_utc_ms()))
+        await plane.serve(ended, lambda: keep_run_file(config.state_dir, server, clock.read_utc_ms()))
     finally:
         await ledger.close()
 
@@ -191,15 +191,26 @@ def _make_state_dir(path: Path) -> None:
         raise ConfigError(f"state_dir {path} has mode {mode:04o}; it holds passwords. Do: chmod 700 {path}")
 
 
-async def _keep_run_file(state_dir: Path, server: Server, started_utc_ms: int) -> None:
-    """Say where we are, for the command line on this machine and for whoever watches us start."""
-    known_pid = 0
+async def keep_run_file(state_dir: Path, server: Server, started_utc_ms: int) -> None:
+    """Say where we are, for the command line on this machine and for whoever watches us start.
+
+    While it cannot be written it is tried again: a full disk ends no control plane whose broker came back.
+    Raises: BusError: the broker is not started again, and without it nobody hears us.
+    """
+    known_pid, trouble = 0, ""
     while True:
+        server.check()
         if server.pid != known_pid:
             run = {"pid": os.getpid(), "broker_pid": server.pid, "url": server.url, "started_utc_ms": started_utc_ms}
-            write_private(state_dir / "run.json", json.dumps(run, indent=1))
-            _log.info("broker runs again" if known_pid else "control plane is up", **run)
-            known_pid = server.pid
+            try:
+                write_private(state_dir / "run.json", json.dumps(run, indent=1))
+            except ConfigError as error:
+                if str(error) != trouble:
+                    _log.error("the run file is not up to date", code=error.code, error=str(error))
+                trouble = str(error)
+            else:
+                _log.info("broker runs again" if known_pid else "control plane is up", **run)
+                known_pid, trouble = server.pid, ""
         await asyncio.sleep(RUN_FILE_S)
 
 
