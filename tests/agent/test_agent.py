@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from firecurtain.agent.core import machine
 from firecurtain.agent.latch import LatchError
 from firecurtain.bus.port import Bus, NoAnswer, Report, Unavailable
-from firecurtain.terms import BusError
+from firecurtain.terms import BusError, InvariantError
 from firecurtain.trust.envelope import RELEASE_TYPE
 from firecurtain.trust.release import encode_release
 from firecurtain.trust.sign import sign_envelope
@@ -362,3 +363,20 @@ async def test_a_lost_connection_is_tried_at_once_and_not_with_the_next_exchange
         report(Unavailable("the broker went away"))
     await until(lambda: len(rig.control.attests) > seen, "another one")
     assert time.monotonic_ns() - begun_ns < 250_000_000
+
+
+async def test_an_answer_that_cannot_be_carried_out_ends_the_agent_with_its_page_closed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: the core never goes on while it is ahead of its page. Method: fail between the two, in an answer's task."""
+    await start_permitted(rig)
+
+    def fail(*_: object) -> None:
+        raise InvariantError("the page could not be written")
+
+    monkeypatch.setattr(machine, "on_answer", fail)
+    await until(rig.is_over, "the end of the agent", limit_s=5.0)
+    assert rig.permit is None
+    with pytest.raises(ExceptionGroup) as raised:
+        await rig.stop_agent()
+    assert raised.group_contains(InvariantError, match="could not be written")

@@ -263,7 +263,7 @@ class Rig:
         """Start one agent; end it with `stop_agent`."""
         self.stopping = asyncio.Event()
         self._agent = asyncio.create_task(serve(self.config, connect or self.connect, self.stopping))
-        await until(lambda: Path(self.config.page_path).exists() or self._is_over(), "a permit page")
+        await until(lambda: Path(self.config.page_path).exists() or self.is_over(), "a permit page")
 
     async def stop_agent(self) -> None:
         """Tell it to stop and wait for its end; what it raised is raised here."""
@@ -271,6 +271,10 @@ class Rig:
         agent, self._agent = self._agent, None
         if agent is not None:
             await agent
+
+    def is_over(self) -> bool:
+        """Has the agent ended by itself?"""
+        return self._agent is not None and self._agent.done()
 
     async def start_control(self) -> None:
         """Start the stand-in control plane over the fake bus."""
@@ -302,9 +306,6 @@ class Rig:
         if self._reader is None:
             self._reader = PageReader(self.config.page_path, SERVICE)
         return self._reader.read()
-
-    def _is_over(self) -> bool:
-        return self._agent is not None and self._agent.done()
 
 
 def make_stop(scope: str, kind: str = "halt") -> StopEntry:

@@ -57,15 +57,12 @@ class Exchange:
         """Everything but counters, until the connection ends. Raises: BusError, in a group."""
         identity = self._host.state.identity
         beacons = subjects.beacon(identity.fleet, identity.service)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(bus, beacons, self._take_beacon))
-                group.create_task(self._listen(bus, subjects.stop_down(identity.fleet), self._take_stop))
-                group.create_task(self._listen(bus, subjects.stop(identity.fleet), self._take_stop))
-                group.create_task(self._listen(bus, subjects.lift(identity.fleet), self._take_lift))
-                group.create_task(self._attest(bus))
-        finally:
-            await self._cancel_tasks()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(bus, beacons, self._take_beacon))
+            group.create_task(self._listen(bus, subjects.stop_down(identity.fleet), self._take_stop))
+            group.create_task(self._listen(bus, subjects.stop(identity.fleet), self._take_stop))
+            group.create_task(self._listen(bus, subjects.lift(identity.fleet), self._take_lift))
+            group.create_task(self._attest(bus, group))
 
     async def count(self, bus: Bus) -> None:
         """Cast the totals at 10 Hz, until the connection ends. Raises: BusError."""
@@ -108,12 +105,12 @@ class Exchange:
         lift = decode_payload(Lift, payload)
         self._host.take_lift(lift.envelope)
 
-    async def _attest(self, bus: Bus) -> None:
+    async def _attest(self, bus: Bus, group: asyncio.TaskGroup) -> None:
         """One exchange a second with each issuer, and at once when the core asks for one."""
         while True:
             await self._service.attest()
             self._host.ask_now.clear()
-            self._ask_all(bus)
+            self._ask_all(bus, group)
             await asyncio.sleep(SPACING_S)
             try:
                 async with asyncio.timeout(EXCHANGE_S - SPACING_S):
@@ -121,7 +118,7 @@ class Exchange:
             except TimeoutError:
                 continue
 
-    def _ask_all(self, bus: Bus) -> None:
+    def _ask_all(self, bus: Bus, group: asyncio.TaskGroup) -> None:
         totals = self._read_totals()
         for _ in self._issuers:
             if len(self._tasks) >= OUTSTANDING_MAX:
@@ -132,9 +129,9 @@ class Exchange:
             for attest in self._take_sending():
                 # Tasks begin in this order and `ask` publishes before it first waits: numbers arrive in growing order,
                 # which matters, because a number that falls back is how a clone shows itself.
-                self._spawn(self._ask(bus, attest))
+                self._spawn(group, self._ask(bus, attest))
         for release in sorted(self._host.wanted - self._fetching):
-            self._spawn(self._fetch(bus, release))
+            self._spawn(group, self._fetch(bus, release))
 
     def _take_sending(self) -> list[Attest]:
         sending, self._host.sending = self._host.sending, []
@@ -185,16 +182,11 @@ class Exchange:
             _log.error("counters not read", code=error.code, error=str(error))
             return ()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+        # In the group, so that what fails in one ends the agent: a core ahead of its page must not go on.
+        task = group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _cancel_tasks(self) -> None:
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _count_refused(self, subject: str, error: FirecurtainError) -> None:
         """Named at 1, 2, 4, 8 …: a flood of forgeries must not become a flood of log lines."""
