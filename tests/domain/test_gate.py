@@ -111,6 +111,27 @@ def test_an_excluded_node_counts_until_its_stop_has_run_out(old_world: World) ->
         old_world.do(Arm(release))
 
 
+def test_an_excluded_node_whose_stop_was_lifted_at_once_counts_until_its_last_answer_has_run_out(
+    old_world: World,
+) -> None:
+    """3 s for the answer, 1.5 s for the beacon, 0.25 s for the effect: nothing but silence ends what it may do."""
+    release = call_to_new(old_world)
+    old_world.attest_all("new", "host-8")  # host-8 was answered a second ago
+    old_world.lift(old_world.exclude("host-8"))
+    old_world.wait(1.75 + 0.002)
+    old_world.attest("host-8", "old")  # heard, not answered
+    with pytest.raises(refusals.GateClosed, match="host-8 was excluded a moment ago"):
+        old_world.do(Arm(release))
+    old_world.wait(1.998)
+    old_world.attest_all("new", "host-8")
+    old_world.attest("host-8", "old")
+    with pytest.raises(refusals.GateClosed, match="host-8 was excluded a moment ago"):
+        old_world.do(Arm(release))
+    old_world.wait(0.004)
+    with pytest.raises(refusals.FenceMissing):
+        old_world.do(Arm(release))
+
+
 def test_the_policy_exclude_takes_a_straggler_out_after_the_others_ran_for_two_seconds(old_world: World) -> None:
     call_to_new(old_world, on_straggler="exclude")
     old_world.attest_all("new", "host-8")

@@ -14,7 +14,7 @@ import msgspec
 
 from firecurtain.domain.binding import find_service_records, is_open
 from firecurtain.domain.refusals import GateClosed, MinNodes
-from firecurtain.domain.state import Fleet, Instant, Live, Node, ReleaseRecord
+from firecurtain.domain.state import Fleet, Instant, Live, Node, Presence, ReleaseRecord
 from firecurtain.domain.stops import compute_age_ns
 from firecurtain.domain.waits import compute_lapse_ns, compute_stop_wait_ns
 from firecurtain.terms import short
@@ -99,13 +99,23 @@ def _find_capable(state: Fleet, record: ReleaseRecord, now: Instant, live: Live)
             continue
         presence = live.get(node.name)
         attested_ns = presence.attested_ns if presence else now.started_ns
-        if now.issuer_ns - attested_ns <= compute_lapse_ns(state.root) and not _is_gone(state, node, now):
+        if now.issuer_ns - attested_ns <= compute_lapse_ns(state.root) and not _is_gone(state, node, now, presence):
             yield node
 
 
-def _is_gone(state: Fleet, node: Node, now: Instant) -> bool:
+def _is_gone(state: Fleet, node: Node, now: Instant, presence: Presence | None) -> bool:
+    """Whether what an excluded node was permitted has run out: by its stop while that holds, else by silence.
+
+    A stop that was lifted at once may never have reached the node, which acts on its last answer then.
+    """
     stop = state.stops.get(node.excluded_by) if node.excluded_by else None
-    return stop is not None and compute_age_ns(stop, now) >= compute_stop_wait_ns(state.root)
+    if stop is None:
+        return False
+    if stop.id not in state.lifted:
+        return compute_age_ns(stop, now) >= compute_stop_wait_ns(state.root)
+    answered_ns = presence.answered_ns if presence else None
+    last_ns = now.started_ns if answered_ns is None else answered_ns
+    return now.issuer_ns - max(last_ns, now.started_ns) >= compute_lapse_ns(state.root)
 
 
 def _describe(gate: Gate, live: Live) -> str:
