@@ -98,9 +98,11 @@ def test_a_stop_is_durable_then_cast_then_recorded(fleet: Fleet) -> None:
 
     async def stop() -> Pull:
         async with meet_people(fleet) as people, heard.listening(people):
+            await bench.kill.wait_until(lambda: bool(heard.beacons))
+            before_seq = heard.beacons[-1][1].ledger_seq
             pull = await people.pull(Way.ISSUER)
-            # A record changes what beacons name, so the second seq beside the stop comes after the stop was recorded.
-            await bench.kill.wait_until(lambda: len({beacon.ledger_seq for _, beacon in heard.carrying(pull)}) > 1)
+            # A record changes what beacons name: once they name more than before, the stop is recorded.
+            await bench.kill.wait_until(lambda: heard.beacons[-1][1].ledger_seq > before_seq)
             heard.stop()
             await people.lift(pull.stop_id)
             return pull
