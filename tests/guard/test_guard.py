@@ -98,7 +98,7 @@ def test_exactly_at_the_limit_is_allowed_and_one_order_too_many_is_denied(stage)
     action.acquire(cause="p-18", usd=997)
     denied = deny(action, cause="p-19", usd=0.000001)
     assert denied.reason == "gross-usd"
-    assert "1,000 USD are reserved, this effect asks for 0.000001, the release allows 1,000 in all" in str(denied)
+    assert "1,000 USD are reserved, this effect asks for 0.000001, the release allows 1,000 a process" in str(denied)
     action.acquire(cause="p-19", usd=0)
 
 
@@ -298,6 +298,17 @@ def test_every_action_has_its_counters_however_many_reasons_there_are(stage):
 def test_a_service_that_is_no_name_is_the_callers_error():
     with pytest.raises(TermError):
         firecurtain.attach("pay outs")
+
+
+def test_one_page_spelt_in_several_ways_gives_one_guard(stage, monkeypatch):
+    guard = firecurtain.attach("payouts", stage.path)
+    folder, _, name = stage.path.rpartition("/")
+    for other in (f"/{stage.path}", f"{folder}//{name}", f"{folder}/./{name}"):
+        assert firecurtain.attach("payouts", other) is guard, other
+        monkeypatch.setenv("FIRECURTAIN_PERMIT", other)
+        assert firecurtain.attach("payouts") is guard, other
+    around = f"{folder}/../permit/{name}"
+    assert firecurtain.attach("payouts", around).action("send-order").check(cause="p-17").reason == "page-unsafe"
 
 
 def test_guards_are_bounded(monkeypatch, tmp_path):

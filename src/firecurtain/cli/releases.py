@@ -2,7 +2,7 @@
 """`seal` and `release propose|approve|show`: from a directory to k of n signatures over one payload.
 
 Whoever signs here reads the payload first: `approve` verifies the author and prints what the approver agrees to, with
-its worst-case bill. What is then allowed is decided by the control plane.
+its bill. What is then allowed is decided by the control plane.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ def read_proposal(config: Config, digest: str) -> tuple[bytes, Release]:
 
 
 def describe(release: Release) -> str:
-    """What an approver agrees to, worst case included."""
+    """What an approver agrees to, and what one process of each node may spend."""
     limits = "; ".join(
-        f"{name}: {limit.effects_per_cause} effects per cause, ${limit.gross_usd:,} a node"
+        f"{name}: {limit.effects_per_cause} effects per cause, ${limit.gross_usd:,} a process"
         for name, limit in sorted(release.limits.items())
     )
     bill = sum(limit.gross_usd for limit in release.limits.values())
@@ -140,7 +140,7 @@ def describe(release: Release) -> str:
         f"stages: {stages}; on_straggler {release.on_straggler}; min_nodes {release.min_nodes}\n"
         f"arms: {', '.join(release.arms) or 'nothing'}\n"
         f"limits: {limits}\n"
-        f"worst case: each node spends at most ${bill:,} before it stops"
+        f"at most ${bill:,} by the process of each node before it stops; a process started again begins at zero"
     )
 
 
@@ -150,5 +150,5 @@ def _describe_progress(release: dict[str, Any]) -> str:
     armed = ", armed" if release["armed"] else ""
     return (
         f"{release['release']} {release['service']} v{release['version']} {state}{stages}{armed}, "
-        f"worst case ${release['bill_usd']:,}"
+        f"at most ${release['bill_usd']:,} by one process of each node"
     )

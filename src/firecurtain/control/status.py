@@ -74,7 +74,10 @@ def _describe_release(record: ReleaseRecord, fleet: Fleet) -> dict[str, object]:
 
 
 def compute_bill_usd(record: ReleaseRecord, fleet: Fleet) -> int:
-    """The worst case that approvers sign: every node of the service spends every gross limit before it stops."""
+    """What approvers sign: one process of every node of the service spends every gross limit before it stops.
+
+    Not the worst case: a process that is started again begins at zero.
+    """
     nodes = [node for node in fleet.nodes.values() if node.service == record.document.service]
     return sum(limit.gross_usd for limit in record.document.limits.values()) * len(nodes)
 

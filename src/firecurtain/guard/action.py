@@ -139,7 +139,7 @@ class Action:
         elif reason is Reason.GROSS_USD:
             text = (
                 f"{_format_usd(self._reserve.usd_micro)} USD are reserved, this effect asks for "
-                f"{_format_usd(usd_micro)}, the release allows {_format_usd(bounds.usd_micro)} in all. Do: stop "
+                f"{_format_usd(usd_micro)}, the release allows {_format_usd(bounds.usd_micro)} a process. Do: stop "
                 "sending and look why; a higher limit is a new release."
             )
         elif effects >= bounds.effects_per_cause:

@@ -8,8 +8,10 @@ work by itself; an allowed action touches memory only. It starts no thread, open
 Everything missing or wrong is a denial with a reason. The exceptions are a programmer's own: a name that is no name, an
 amount that is no number, and acquiring again inside an acquire (from a signal handler).
 
-Limits hold for one process. A child of fork is denied until it attaches for itself, and then has a slot and totals of
-its own; that there is one process for each node is the agent's care.
+Limits hold for one process, from zero. A child of fork is denied until it attaches for itself, and then has a slot and
+totals of its own; that there is one process for each node is the agent's care. Nothing is carried from a process to the
+next: a service that ended and was started again, which its agent does by itself, may reach its limits once more. So a
+limit bounds what one process does before somebody looks, not what a node does in a day.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from firecurtain.permit import (
     View,
     boottime_ns,
     compute_page_path,
+    normalise_path,
     parse_action_name,
     read_limits,
     read_process_key,
@@ -57,7 +60,8 @@ def attach(service: str, path: str | None = None, *, artifact_descriptor: int | 
     Returns: a guard, always. Without an agent everything is denied, and the denial says how to start one.
     Raises: TermError: `service` is not a name. PermitError: 64 guards in one process, or no /proc.
     """
-    where = compute_page_path(service, os.environ, os.geteuid()) if path is None else path
+    # Spelt another way the same page would give a second guard, and limits from zero.
+    where = normalise_path(compute_page_path(service, os.environ, os.geteuid()) if path is None else path)
     # The process is part of the key, so a child of fork never meets a guard of its parent's here.
     key = (service, where, read_process_key(os.getpid()))
     if key not in _guards:

@@ -17,7 +17,7 @@ from firecurtain.permit.limits import (
     write_limits,
 )
 from firecurtain.permit.page import ARMED_COUNT_MAX, NO_DIGEST, Body, Grant, PageHeader, PageRefused
-from firecurtain.permit.place import PERMIT_VARIABLE, compute_page_path
+from firecurtain.permit.place import PERMIT_VARIABLE, compute_page_path, normalise_path
 from firecurtain.permit.reader import Closed, PageReader, View
 from firecurtain.permit.slots import (
     Counter,
@@ -54,6 +54,7 @@ __all__ = [
     "compute_page_path",
     "compute_slots_directory",
     "encode_limits",
+    "normalise_path",
     "parse_action_name",
     "parse_limits",
     "read_boot_id",

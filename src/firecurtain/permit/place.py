@@ -41,6 +41,16 @@ def compute_page_path(service: str, environment: Mapping[str, str], uid: int) ->
     return f"{runtime}/firecurtain/{service}/permit.page"
 
 
+def normalise_path(path: str) -> str:
+    """One spelling for one absolute path. `..` stays in it, and is refused where the page is opened.
+
+    >>> normalise_path("//run/./here//permit.page")
+    '/run/here/permit.page'
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return f"/{'/'.join(parts)}" if path.startswith("/") else path
+
+
 def make_directory(path: str, mode: int) -> None:
     """Make a directory with exactly this mode if there is none. An existing one is left for the checks to judge.
 
