@@ -181,3 +181,13 @@ def test_a_seed_of_the_wrong_length_and_a_public_key_of_the_wrong_length_are_nam
     with pytest.raises(WireError, match="no Ed25519 public key"):
         is_signature(bytes(31), bytes(64), b"")
     assert compute_keyid(SIGNER.public) == SIGNER.keyid
+
+
+@pytest.mark.parametrize("total", [("x" * 64, 1), ("order.sent", -1), ("order.sent", 2**63)])
+@pytest.mark.parametrize("kind", ["attest", "counters"])
+def test_a_counter_has_a_short_name_and_a_count(kind: str, total: tuple[str, int]) -> None:
+    message = {**SIGNED, **UNSIGNED}[kind]
+    frame.decode_payload(type(message), msgspec.msgpack.encode(message))
+    wrong = msgspec.structs.replace(message, totals=(total,))
+    with pytest.raises(WireError, match="malformed"):
+        frame.decode_payload(type(message), msgspec.msgpack.encode(wrong))

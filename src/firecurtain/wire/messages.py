@@ -23,6 +23,7 @@ Token = Annotated[str, Meta(pattern=r"^fc1-[0-9A-HJKMNP-TV-Z]{12}\Z")]
 ScopeText = Annotated[str, Meta(max_length=100)]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+CounterName = Annotated[str, Meta(max_length=63)]
 Version = Literal[1]
 StopKind = Literal["halt", "trip", "fence", "disarm"]
 
@@ -99,7 +100,7 @@ class Attest(Message, frozen=True):
     ledger_seq: Count
     content: Hex
     latched: Annotated[tuple[Id, ...], Meta(max_length=LATCHED_PER_ATTEST_MAX)]
-    totals: Annotated[tuple[tuple[str, int], ...], Meta(max_length=COUNTERS_MAX)]
+    totals: Annotated[tuple[tuple[CounterName, Count], ...], Meta(max_length=COUNTERS_MAX)]
     nonce: Id
 
 
@@ -126,7 +127,7 @@ class Counters(Message, frozen=True):
     node: Name
     session: Id
     number: Count
-    totals: Annotated[tuple[tuple[str, int], ...], Meta(max_length=COUNTERS_MAX)]
+    totals: Annotated[tuple[tuple[CounterName, Count], ...], Meta(max_length=COUNTERS_MAX)]
 
 
 class Stop(Message, frozen=True):
