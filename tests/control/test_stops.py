@@ -14,12 +14,12 @@ import pytest
 
 from firecurtain.bus.port import Message, NoAnswer, Unavailable
 from firecurtain.control.issuer import NODE_STOPS_MAX, Issuer
-from firecurtain.control.latch import Latch
+from firecurtain.control.latch import Latch, LatchError
 from firecurtain.control.stops import StopDesk
-from firecurtain.domain.events import SessionOpened, StopRecorded
+from firecurtain.domain.events import CommandRefused, SessionOpened, StopRecorded, encode_event
 from firecurtain.terms import LedgerDamaged
 from firecurtain.wire import subjects
-from firecurtain.wire.commands import EnrolNode, Status
+from firecurtain.wire.commands import EnrolNode, ExcludeNode, Status
 from firecurtain.wire.frame import decode_frame
 from firecurtain.wire.messages import Stop
 from support.fleet_world import make_signer
@@ -242,3 +242,23 @@ async def test_what_a_node_makes_up_stops_that_node_and_nobody_else(
         assert not site.plane.issuer.silence
         assert (await site.wait_for(StopRecorded)).scope == "node:host-8"
         assert {entry.scope for entry in site.plane.issuer.in_force().values()} == {"node:host-8"}
+
+
+async def test_a_stop_file_that_fails_while_the_ledger_is_folded_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others append, or a refusal of a command, may make stops widen, and the wider one fits on no full disk."""
+    async with running_plane(tmp_path) as site:
+        folded = asyncio.Event()
+
+        def fail() -> None:
+            folded.set()
+            raise LatchError("planted: no space left")
+
+        monkeypatch.setattr(site.plane.issuer, "_widen", fail)
+        foreign = CommandRefused("Status", b"somebody", "refused", "appended behind our back")
+        await site.ledger.append(encode_event(foreign), site.plane.turn.fleet.seq)
+        await asyncio.wait_for(folded.wait(), 5.0)
+        reply = await site.command(ExcludeNode("nobody", "refused, and recorded"))
+        assert (reply.ok, reply.code) == (False, "unknown-node")
+        assert (await site.command(Status())).ok

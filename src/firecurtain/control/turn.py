@@ -43,6 +43,9 @@ TURN_S = 0.1
 WATCH_AGAIN_S = 1.0
 """Chosen: a broker restarts in a fifth of that."""
 
+TROUBLES = (BusError, LedgerError, LatchError)
+"""What a turn tells and outlives: the end of grants at most. Folding may widen stops, hence the latch."""
+
 _log = structlog.get_logger("firecurtain.turn")
 
 
@@ -111,7 +114,7 @@ class Turn:
         async with self._one_writer:
             try:
                 await self._append(refusal_event(request, error))
-            except (BusError, LedgerError) as trouble:
+            except TROUBLES as trouble:
                 self._tell(trouble)
                 return 0
             return self.fleet.seq
@@ -134,7 +137,7 @@ class Turn:
                 await self._open_sessions()
                 for step in next_steps(self.fleet, self._read_instant(), self._get_live()):
                     await self._take_step(step)
-            except (BusError, LedgerError, LatchError) as error:
+            except TROUBLES as error:
                 self._tell(error)
                 await self._mend(error)
             else:
@@ -149,7 +152,7 @@ class Turn:
                         async with self._one_writer:
                             if entry.seq > self.fleet.seq:
                                 self._fold(entry)
-            except (BusError, LedgerError) as error:
+            except TROUBLES as error:
                 # The end of grants at most: the issuer affirms what was folded, and stops need no ledger.
                 self._tell(error)
             await asyncio.sleep(WATCH_AGAIN_S)
@@ -268,7 +271,7 @@ class Turn:
         try:
             await self._revive()
             await self._catch_up()
-        except (BusError, LedgerError) as trouble:
+        except TROUBLES as trouble:
             self._tell(trouble)
 
     def _tell(self, error: FirecurtainError | None) -> None:
