@@ -81,3 +81,17 @@ async def test_below_the_disk_reserve_grants_are_refused_by_name_and_stops_are_r
         assert (reply.ok, reply.code) == (False, "disk-reserve")
         assert (await site.stop(make_stop())).ok
         assert (await site.wait_for(StopRecorded)).scope == "fleet"
+
+
+async def test_a_node_whose_enrolment_was_answered_into_the_void_gets_its_credentials_with_the_next_one(
+    tmp_path: Path,
+) -> None:
+    async with running_plane(tmp_path) as site:
+        enrol = EnrolNode("host-8", SERVICE, make_signer("host-8").public)
+        first, again = await site.command(enrol), await site.command(enrol)
+        assert first.ok
+        assert again.ok, again.text
+        assert read_detail(again) == read_detail(first)
+        assert len([event for event in await site.read_events() if isinstance(event, NodeEnrolled)]) == 1
+        other = await site.command(EnrolNode("host-8", SERVICE, make_signer("host-9").public))
+        assert (other.ok, other.code) == (False, "name-taken")

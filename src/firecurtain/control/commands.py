@@ -8,6 +8,7 @@ people's orders have an order.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +21,7 @@ from firecurtain.control.keys import index_hex_keys
 from firecurtain.control.noise import Refused, is_inbox
 from firecurtain.control.turn import Turn
 from firecurtain.domain.commands import Request
+from firecurtain.domain.refusals import Duplicate
 from firecurtain.terms import BusError, FirecurtainError, WireError
 from firecurtain.wire.commands import Command, EnrolNode, ExcludeNode, Status
 from firecurtain.wire.frame import decode_frame
@@ -92,7 +94,9 @@ class CommandDesk:
                 await self._turn.exclude(request)
                 return {"node": request.body.node}
             case EnrolNode():
-                await self._turn.submit(request)
+                # The reply with the credentials may have been lost: who asks again for the same key gets them again.
+                with contextlib.suppress(Duplicate):
+                    await self._turn.submit(request)
                 return {"node": request.body.node, **await self._admit(request.body.node)}
             case _:
                 await self._turn.submit(request)
