@@ -169,6 +169,18 @@ async def test_a_release_that_takes_back_a_fence_lifts_it_on_the_node_too(rig: R
     await until(lambda: rig.permit and rig.permit.grant.armed, "the token armed again")
 
 
+async def test_a_release_that_names_a_halt_does_not_lift_it(rig: Rig) -> None:
+    await start_permitted(rig)
+    halt, fence = make_stop("fleet"), make_stop(f"token:{TOKEN}", "disarm")
+    await rig.control.cast_stop(halt)
+    await rig.control.cast_stop(fence)
+    await until(lambda: {halt.id, fence.id} <= set(rig.control.attests[-1].latched), "both latched")
+    newer, _ = rig.make_release(2, lifts_fences=tuple(sorted((halt.id.hex(), fence.id.hex()))))
+    await rig.control.cast_proof(rig.envelopes[newer])
+    await until(lambda: rig.control.attests[-1].latched == (halt.id,), "the fence lifted, and only that")
+    assert "stop-in-force" in rig.denial
+
+
 async def test_a_stop_of_one_token_narrows_the_permit_and_leaves_the_rest(rig: Rig) -> None:
     await start_permitted(rig)
     await rig.control.cast_stop(make_stop(f"token:{TOKEN}", "disarm"))

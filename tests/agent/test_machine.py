@@ -292,6 +292,21 @@ def test_a_token_disarmed_and_lifted_at_once_is_not_armed_by_older_content() -> 
     assert day.grant.grant.armed == frozenset()
 
 
+@pytest.mark.parametrize("scope", ["fleet", "service:router", "node:host-1", "region:europe"])
+def test_a_release_takes_back_fences_and_disarms_and_no_other_stop(scope: str) -> None:
+    day = Day().permit()
+    fences = stop_of(f"release:{RELEASE}", 1), stop_of(f"token:{TOKEN}", 2)
+    for entry in (*fences, stop_of(scope, 3), stop_of(f"release:{RELEASE}", 4), stop_of(scope, 4)):
+        day.do(machine.on_stop(day.state, entry, day.now_ns))
+    named = tuple(bytes([number]) * 16 for number in range(1, 6))
+    assert day.do(machine.on_taken_back(day.state, named, day.now_ns))[0] == LatchLifts(named[:2])
+    assert day.reason is Reason.STOP_IN_FORCE, "neither a halt, nor an id that a halt shares"
+    day.do(machine.on_stop(day.state, stop_of("fleet", 5), day.now_ns))
+    assert named[4] not in day.state.sets.lifted, "an id not held here yet could be a halt's"
+    mutant = load_mutant("firecurtain.agent.core.machine", "stops.find_fences(state.sets, stop_ids)", "stop_ids")
+    assert mutant.on_taken_back(day.state, named[2:3], day.now_ns)[1], "the fault, seen"
+
+
 def test_an_id_announced_early_with_a_narrow_scope_does_not_shadow_the_stop() -> None:
     day = Day().permit()
     day.do(machine.on_stop(day.state, stop_of("node:host-2"), day.now_ns))

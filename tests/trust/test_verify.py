@@ -37,7 +37,6 @@ from firecurtain.trust.verify import (
     merge_approval,
     verify_envelope,
     verify_lift,
-    verify_lifted,
     verify_proposal,
     verify_release,
     verify_root,
@@ -364,19 +363,6 @@ def test_root_that_its_own_approvers_did_not_sign_is_none(signed: Callable[..., 
             verify_root(signed(*names, payload=payload, kind=ROOT_TYPE))
 
 
-def test_release_that_names_fences_lifts_them_and_nothing_less_signed_does(
-    signed: Callable[..., bytes], release: Release, root: Root, vary: Callable[..., Any]
-) -> None:
-    fence = bytes(range(16))
-    payload = encode_release(vary(release, lifts_fences=(fence.hex(),)))
-    proof = signed("author", "approver-1", "approver-2", payload=payload)
-    assert verify_lifted(proof, root) == {fence}
-    plain = signed("author", "approver-1", "approver-2", payload=encode_release(vary(release, lifts_fences=())))
-    assert verify_lifted(plain, root) == set()
-    with pytest.raises(ThresholdError):
-        verify_lifted(signed("author", "approver-1", payload=payload), root)
-
-
 @pytest.mark.parametrize("lifts", [True, False])
 def test_a_release_that_takes_back_fences_needs_as_many_approvers_as_a_lift(
     signed: Callable[..., bytes], release: Release, root: Root, vary: Callable[..., Any], lifts: bool
@@ -385,10 +371,9 @@ def test_a_release_that_takes_back_fences_needs_as_many_approvers_as_a_lift(
     strict = vary(root, lift_threshold=3)
     payload = encode_release(vary(release, lifts_fences=release.lifts_fences if lifts else ()))
     by_two = signed("author", "approver-1", "approver-2", payload=payload)
-    for verify in (verify_release, verify_lifted):
-        if lifts:
-            with pytest.raises(ThresholdError, match="3 of 3"):
-                verify(by_two, strict)
-        else:
-            verify(by_two, strict)
-        verify(signed("author", "approver-1", "approver-2", "approver-3", payload=payload), strict)
+    if lifts:
+        with pytest.raises(ThresholdError, match="3 of 3"):
+            verify_release(by_two, strict)
+    else:
+        verify_release(by_two, strict)
+    verify_release(signed("author", "approver-1", "approver-2", "approver-3", payload=payload), strict)

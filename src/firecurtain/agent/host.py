@@ -33,9 +33,10 @@ from firecurtain.agent.latch import Latch, LatchError
 from firecurtain.agent.releases import ReleaseShelf
 from firecurtain.permit import PageWriter, boottime_ns, write_limits
 from firecurtain.terms import FirecurtainError, TrustError
+from firecurtain.trust.envelope import EnvelopeError
 from firecurtain.trust.release import encode_limits
 from firecurtain.trust.root import Root
-from firecurtain.trust.verify import verify_lifted
+from firecurtain.trust.verify import verify_lift, verify_release
 from firecurtain.wire.messages import Attest
 
 _log = structlog.get_logger("firecurtain.agent")
@@ -100,11 +101,20 @@ class Host:
     def take_lift(self, envelope: bytes) -> None:
         """Verify a lift, or a release that takes back fences, and tell the core what it lifts."""
         try:
-            lifted = verify_lifted(envelope, self._root)
+            step = self._judge_lift(envelope)
         except TrustError as error:
             _log.warning("lift refused", code=error.code, error=str(error))
             return
-        self.apply(machine.on_lift(self.state, tuple(sorted(lifted)), boottime_ns()))
+        self.apply(step)
+
+    def _judge_lift(self, envelope: bytes) -> machine.Step:
+        try:
+            lifted = verify_lift(envelope, self._root).stop_ids
+        except EnvelopeError:
+            release = verify_release(envelope, self._root)
+            fences = tuple(bytes.fromhex(text) for text in release.lifts_fences)
+            return machine.on_taken_back(self.state, fences, boottime_ns())
+        return machine.on_lift(self.state, tuple(sorted(lifted)), boottime_ns())
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

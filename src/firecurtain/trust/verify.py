@@ -111,18 +111,6 @@ def verify_lift(envelope: bytes, root: Root) -> Lift:
     return lift
 
 
-def verify_lifted(envelope: bytes, root: Root) -> frozenset[bytes]:
-    """The stop ids that a proof lifts: a lift, or a release that enough people signed and that names fences.
-
-    Raises: EnvelopeError, DocumentError, ThresholdError: it is neither, or too few signed.
-    """
-    try:
-        return verify_lift(envelope, root).stop_ids
-    except EnvelopeError:
-        release = verify_release(envelope, root)
-    return frozenset(bytes.fromhex(text) for text in release.lifts_fences)
-
-
 def merge_approval(envelope: bytes, approval: bytes, root: Root) -> bytes:
     """Add to a proposed release the signatures of an approver who signed the very same payload.
 

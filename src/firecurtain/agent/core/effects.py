@@ -70,7 +70,7 @@ class FetchRelease(msgspec.Struct, frozen=True):
 
 
 class VerifyLift(msgspec.Struct, frozen=True):
-    """Verify a lift envelope, and tell the core which stops it lifts (`on_lift`)."""
+    """Verify a lift (`on_lift`) or a release that takes back fences (`on_taken_back`), and tell the core."""
 
     envelope: bytes
 

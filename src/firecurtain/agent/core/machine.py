@@ -142,6 +142,15 @@ def on_lift(state: AgentState, stop_ids: tuple[bytes, ...], now_ns: int) -> Step
     return state, (LatchLifts(new), *settled)
 
 
+def on_taken_back(state: AgentState, stop_ids: tuple[bytes, ...], now_ns: int) -> Step:
+    """Take what a signed release takes back: fences and disarms that are held here. Any other stop needs a lift.
+
+    An id that is not held here yet lifts nothing: it could turn out to be the id of a halt. Once it is held and
+    attested, the proof comes again with an answer.
+    """
+    return on_lift(state, stops.find_fences(state.sets, stop_ids), now_ns)
+
+
 def on_latched(state: AgentState, stop_ids: tuple[bytes, ...]) -> AgentState:
     """These stops are on disk: until they are lifted each attest names them, the newest 1,024."""
     known = dict.fromkeys(state.latched + stop_ids)

@@ -49,6 +49,15 @@ def find_new_lifts(sets: StopSets, stop_ids: tuple[bytes, ...]) -> tuple[bytes, 
     return tuple(dict.fromkeys(stop_id for stop_id in stop_ids if stop_id not in sets.lifted))[:room]
 
 
+def find_fences(sets: StopSets, stop_ids: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Those ids under which H holds stops of a release or a token and nothing broader."""
+    kinds: dict[bytes, set[str]] = {stop_id: set() for stop_id in stop_ids}
+    for entry in sets.stops.values():
+        if entry.id in kinds:
+            kinds[entry.id].add(_scope_of(entry).partition(":")[0])
+    return tuple(stop_id for stop_id, found in kinds.items() if found and found <= {"release", "token"})
+
+
 def add_stops(sets: StopSets, entries: tuple[StopEntry, ...]) -> StopSets:
     """The union of H and `entries`."""
     stops = {**sets.stops, **{(entry.id, entry.scope): entry for entry in entries}}
