@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import os
 from collections.abc import Callable
@@ -88,9 +89,8 @@ def test_an_issuer_that_reads_its_clock_after_the_stops_is_caught(
     mutant = load_mutant(
         "firecurtain.control.issuer",
         "        signed_ns = self.clock.read_ns()  # first: a stop durable before this moment must stand below\n"
-        "        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)\n",
-        "        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)\n"
-        "        signed_ns = self.clock.read_ns()\n",
+        "        stops, _ = self._select(service)\n",
+        "        stops, _ = self._select(service)\n        signed_ns = self.clock.read_ns()\n",
     )
     assert misses_a_durable_stop(make_issuer(mutant.Issuer), make_stop, read, hand_clock)
 
@@ -265,3 +265,25 @@ async def test_an_issuer_in_doubt_of_its_memory_listens_for_a_whole_exchange_bef
         await issuer.run()
     assert slept_s == [wait_s]
     own.close()
+
+
+def test_what_a_beacon_lists_follows_every_change_of_stops_lifts_and_roster(
+    make_issuer: MakeIssuer, make_stop: MakeStop, grants: Callable[..., Grants], read: Callable[[bytes], Beacon]
+) -> None:
+    """The list is kept between beacons, so each kind of change must be seen to renew it."""
+    issuer = make_issuer()
+
+    def get_listed() -> set[bytes]:
+        return get_ids(read(issuer.compute_beacon("smars")))
+
+    foreign = issuer.add(make_stop(b"o" * 16, "node:other-1")).entry  # of service refunds, says the roster
+    assert get_listed() == set()
+    own = issuer.add(make_stop(b"a" * 16, "node:host-1")).entry
+    assert get_listed() == {own.id}
+    issuer.adopt(dataclasses.replace(grants(), service_of={"host-1": "smars", "other-1": "smars"}))
+    assert get_listed() == {own.id, foreign.id}
+    issuer.adopt(grants(recorded=(own, foreign), lifted=frozenset({own.id})))
+    assert get_listed() == set()
+    late = StopEntry(b"l" * 16, "halt", "fleet", "of the ledger only")
+    issuer.adopt(grants(recorded=(own, foreign, late), lifted=frozenset({own.id})))
+    assert get_listed() == {late.id}

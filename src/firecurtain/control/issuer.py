@@ -79,7 +79,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What the ledger last told the issuer. Replaced as a whole, never changed."""
+    """What the ledger last told the issuer. Replaced as a whole, never changed: the same object is the same content."""
 
     contents: Mapping[str, Content] = field(default_factory=dict)
     recorded: Mapping[bytes, StopEntry] = field(default_factory=dict)
@@ -122,6 +122,7 @@ class Issuer:
         self._period_s = period_ms / 1000
         self._grants = Grants()
         self._in_force: dict[bytes, StopEntry] = {}
+        self._selected: dict[str, tuple[tuple[StopEntry, ...], bool]] = {}
         self._unrecorded: tuple[LatchedStop, ...] = ()
         self._remembered: dict[bytes, Remembered] = {}
         self._is_suspect: bool | None = None
@@ -135,11 +136,15 @@ class Issuer:
 
     def adopt(self, grants: Grants) -> None:
         """Take over what the ledger says now, and have it signed at once."""
-        self._grants = grants
+        before, self._grants = self._grants, grants
         if self._is_suspect is None:
             # Judged once: from here on every stop goes through this latch before the ledger hears of it.
             self._is_suspect = not (self.latch.is_founded and grants.recorded.keys() <= self.latch.stops.keys())
-        self._refresh()
+        # Most events change neither H nor L, and H may be large.
+        if grants.recorded is not before.recorded or grants.lifted is not before.lifted:
+            self._refresh()
+        if grants.service_of != before.service_of:
+            self._selected = {}
         self._widen()
         self._changed.set()
 
@@ -244,6 +249,7 @@ class Issuer:
         return any(widen_scope(entry.scope) == FLEET for entry in self._in_force.values())
 
     def _refresh(self) -> None:
+        self._selected = {}
         known = {**self._grants.recorded, **{key: stop.entry for key, stop in self.latch.stops.items()}}
         self._in_force = {key: entry for key, entry in known.items() if key not in self._grants.lifted}
         self._unrecorded = tuple(stop for key, stop in self.latch.stops.items() if key not in self._grants.recorded)
@@ -251,10 +257,16 @@ class Issuer:
 
     def _widen(self) -> None:
         for service in sorted(self._grants.contents):
-            listed, is_covered = select_stops(self._in_force.values(), service, self._grants.service_of)
+            listed, is_covered = self._select(service)
             if not is_covered:
                 reason = f"widened: {len(listed)} narrower stops fill a beacon"
                 self.add(self.make_stop("halt", Scope("service", service), reason))
+
+    def _select(self, service: str) -> tuple[tuple[StopEntry, ...], bool]:
+        """What this service's beacon lists, worked out anew only when H, L or the roster changed."""
+        if service not in self._selected:
+            self._selected[service] = select_stops(self._in_force.values(), service, self._grants.service_of)
+        return self._selected[service]
 
     # Signing
 
@@ -262,7 +274,7 @@ class Issuer:
         """Sign one beacon. Raises: IssuerSilentError, KeyError: no grants for this service."""
         self._check_may_sign()
         signed_ns = self.clock.read_ns()  # first: a stop durable before this moment must stand below
-        stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)
+        stops, _ = self._select(service)
         content = self._grants.contents[service]
         beacon = Beacon(
             version=VERSION,

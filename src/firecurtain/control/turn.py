@@ -79,6 +79,8 @@ class Turn:
         self._sessions: dict[str, bytes] = {}
         self._due = asyncio.Event()
         self._one_writer = asyncio.Lock()
+        self._recorded: dict[bytes, StopEntry] = {}
+        self._lifted: frozenset[bytes] = frozenset()
         self._publish()
 
     def wake(self) -> None:
@@ -250,6 +252,11 @@ class Turn:
         fleet = self.fleet
         services = {node.service for node in fleet.nodes.values()}
         services |= {record.document.service for record in fleet.releases.values()}
+        # Both only grow, so what is new is added; the same object tells the issuer that there is nothing new.
+        if new := {key: _make_entry(stop) for key, stop in fleet.stops.items() if key not in self._recorded}:
+            self._recorded = {**self._recorded, **new}
+        if len(self._lifted) != len(fleet.lifted):
+            self._lifted = frozenset(fleet.lifted)
         self._issuer.adopt(
             Grants(
                 contents={
@@ -258,8 +265,8 @@ class Turn:
                     )
                     for service in sorted(services)
                 },
-                recorded={key: _make_entry(stop) for key, stop in fleet.stops.items()},
-                lifted=frozenset(fleet.lifted),
+                recorded=self._recorded,
+                lifted=self._lifted,
                 service_of={node.name: node.service for node in fleet.nodes.values()},
             )
         )

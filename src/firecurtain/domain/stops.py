@@ -7,6 +7,7 @@ cast before anybody asked. Lifting is `lifts`; what a stop does to grants is `ev
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from firecurtain.domain.commands import RecordStop
@@ -17,6 +18,9 @@ from firecurtain.terms import FLEET, Scope, TermError, parse_scope
 
 ENTRIES_MAX = 100_000
 """Of H: from here on grants are refused, stops never. Source: 03-protocol, "Taking away is monotone"."""
+
+SCOPES_KEPT_MAX = 16_384
+"""Scopes read once and kept. Chosen: every attest and beacon reads those of all stops in force; a few megabytes."""
 
 
 def decide_record_stop(state: Fleet, command: RecordStop, now: Instant) -> tuple[Event, ...]:
@@ -42,6 +46,7 @@ def in_force(state: Fleet) -> tuple[StopRecord, ...]:
     return tuple(stop for stop in state.stops.values() if stop.id not in state.lifted)
 
 
+@functools.lru_cache(maxsize=SCOPES_KEPT_MAX)
 def widen_scope(text: str) -> Scope:
     """The scope of a recorded stop. What we cannot read covers everything: a stop is widened, never dropped.
 
