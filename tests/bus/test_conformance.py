@@ -229,6 +229,20 @@ async def test_what_was_cast_just_before_close_still_arrives(buses):
         assert (await take(stops)).data == b"stop"
 
 
+async def test_one_sender_crowds_out_nobody_else_and_waits_its_turn(buses):
+    """A node may publish below its own subject only, so its subject is its name: a flood costs the flooder."""
+    bus = await buses.connect()
+    async with await bus.listen("fc.knight.up.*.attest", limit=8) as heard:
+        await bus.cast("fc.knight.up.host-7.attest", b"first of host-7")
+        for number in range(100):
+            await bus.cast("fc.knight.up.host-8.attest", b"flood %d" % number)
+        await bus.cast("fc.knight.up.host-9.attest", b"first of host-9")
+        await bus.flush()
+        taken = [(await take(heard)).data for _ in range(8)]
+    assert {b"first of host-7", b"first of host-9"} <= set(taken[:3]), "read in turn"
+    assert [data for data in taken if data.startswith(b"flood")] == [b"flood %d" % number for number in range(94, 100)]
+
+
 async def test_a_burst_larger_than_the_mailbox_keeps_the_newest(buses):
     bus, hearer = await buses.connect(), await buses.connect(HOST_8)
     async with await hearer.listen("fc.knight.down.>", limit=8) as heard:

@@ -71,7 +71,7 @@ class MemoryBroker:
             return 1  # lost on the way: its sender cannot tell
         takers = [taker for taker, pattern in self.listenings.items() if covers(pattern, message.subject)]
         for taker in takers:
-            taker.put(message)
+            taker.put(message, message.subject)
         return len(takers)
 
 

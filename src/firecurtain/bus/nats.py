@@ -252,7 +252,7 @@ class _Link:
         self.check()
 
         async def take(raw: Msg) -> None:
-            listening.put(convert(raw))
+            listening.put(convert(raw), raw.subject)
 
         try:
             subscription = await self._client.subscribe(subject, cb=take, pending_msgs_limit=BURST_MAX)
