@@ -57,7 +57,7 @@ LOOP = (
         "control/issuer.py",
         (
             "signed_ns = self.clock.read_ns()  # first: a stop durable before this moment must stand below",
-            "stops, _ = select_stops(self._in_force.values(), service, self._grants.service_of)",
+            "stops, _ = self._select(service)",
             "return encode_frame(beacon, self._signer)",
         ),
     ),
