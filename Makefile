@@ -24,8 +24,9 @@ help:  # print the verbs
 rehearse: .venv/all.stamp
 	.venv/bin/firecurtain rehearse knight
 
+# Two at a time, a file always whole on one of them: these tests wait more than they compute.
 test: check
-	$(IN_VENV) -m pytest -q tests $(addprefix --ignore=,$(FAST))
+	$(IN_VENV) -m pytest -q -n 2 --dist loadfile tests $(addprefix --ignore=,$(FAST))
 
 check: .venv/dev.stamp
 	$(IN_VENV) -m ruff format --check .

@@ -248,6 +248,24 @@ async def test_a_reload_lets_a_new_node_in_and_keeps_every_other_connection(tmp_
             await bus.close()
 
 
+async def test_nobody_who_is_known_is_refused_while_users_are_reloaded(tmp_path):
+    """Goal: eight enrolments at once all get through. Method: connect without pause while the users are reloaded
+    without pause; the broker refuses some handshakes then, and whom it refuses again and again is a stranger."""
+    async with running_server(tmp_path) as running:
+        reloading = asyncio.create_task(_reload_for_ever(running))
+        for _ in range(100):
+            await (await connect(running, HOST_7)).close()
+        with pytest.raises(Denied):
+            await connect(running, replace(HOST_7, password="another"))  # noqa: S106 - a wrong one
+        reloading.cancel()
+        await asyncio.wait({reloading})
+
+
+async def _reload_for_ever(running):
+    while True:
+        await running.reload(USERS)
+
+
 async def test_a_reload_without_a_node_ends_its_connection_loudly(tmp_path):
     reports: list[BusError] = []
     async with running_server(tmp_path) as running:

@@ -35,7 +35,7 @@ def test_bare_make_prints_its_verbs_with_one_line_each(root: Path) -> None:
 
 def test_make_test_checks_first_and_leaves_out_what_was_checked(root: Path) -> None:
     commands = run_make(root, "--dry-run", "test")
-    check, _, rest = commands.rpartition("-m pytest -q tests ")
+    check, _, rest = commands.rpartition("-m pytest -q -n 2 --dist loadfile tests ")
     assert "tools/set_up.py dev" in check
     assert "-m pytest -q --doctest-modules src tools" in check
     assert "tests/repository" in check

@@ -111,7 +111,7 @@ def run_arm(arm: Arm, options: Options, observe: Callable[[Progress], None]) -> 
         _make_directory(f"{directory.name}-", _find_memory()) as memory,
         Processes(directory) as processes,
     ):
-        site = Site(directory, memory, directory, processes, options.straggler if arm.has_straggler else None)
+        site = Site(directory, memory, memory, processes, options.straggler if arm.has_straggler else None)
         observe(Progress(arm.name, 0.0, options.window_s, 0, 0, {}))
         house = _House(site, options)
         house.start()
@@ -236,7 +236,7 @@ def _list_done(events: Sequence[Event]) -> list[int]:
 
 
 def _find_memory() -> str | None:
-    """Where permit pages belong: memory. None is the system's temporary directory."""
+    """Where permit pages belong: memory; a short path too, as sockets need. None: the system's temporary directory."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory is made there
 
 
