@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.fleet import ACTIONS_PER_S, LOOK_S, NODES, PATIENCE_S, Fleet, running_fleet
 from bench.people import People, Pull, Way, meet_people
@@ -33,6 +34,7 @@ class Stopped:
     last_ns: int
     last_by_node_ns: dict[int, int]
     actions_per_s: float
+    idle_share: float
 
     @property
     def from_durable_ms(self) -> float:
@@ -51,11 +53,14 @@ def measure() -> Found:
     both = [one for one in stopped if one.pull.way is Way.BOTH]
     lasts = [one.from_durable_ms for one in through]
     rate = sum(one.actions_per_s for one in stopped) / len(stopped)
+    idle = [100 * one.idle_share for one in stopped]
     error_ns = max(one.pull.bridge_error_ns for one in stopped)
     return Found(
         "kill",
         (
             Figure("actions at the pull", rate, "per s", at_least=ACTIONS_PER_S * RATE_SHARE),
+            Figure("processors idle before a pull, p50", compute_percentile(idle, 50), "%"),
+            Figure("processors idle before a pull, p5", compute_percentile(idle, 5), "%"),
             Figure("through the issuer, durable to last, p50", compute_percentile(lasts, 50), "ms", LAST_MS_P50),
             Figure("through the issuer, durable to last, p99", compute_percentile(lasts, 99), "ms", LAST_MS_P99),
             *_describe(through, "through the issuer, sent to last", lambda one: one.from_cast_ms),
@@ -63,6 +68,7 @@ def measure() -> Found:
             *_describe(both, "as halt sends it, sent to last", lambda one: one.from_cast_ms),
         ),
         (
+            "A machine that was not idle before the pulls measures its other programs: then run again.",
             f"{len(through)} pulls each way, {NODES} nodes; 'last' is the venue's receipt of the last execution.",
             "durable: the issuer's clock before write and fsync, from its signed reply, so the fsync counts too.",
             f"Its CLOCK_MONOTONIC_RAW is joined to CLOCK_BOOTTIME by bracketed readings, off by {error_ns} ns at most.",
@@ -78,8 +84,10 @@ async def pull_and_lift(fleet: Fleet, count: int, ways: tuple[Way, ...]) -> list
         found = []
         for way in ways * count:
             await wait_until(fleet.make_acting())
+            idle_before = _read_idle()
             await asyncio.sleep(random.uniform(*PACE_S))  # noqa: S311 - a phase, not a secret
-            found.append(await _pull_once(fleet, people, way))
+            idle_share = _compute_idle_share(idle_before, _read_idle())
+            found.append(await _pull_once(fleet, people, way, idle_share))
         return found
 
 
@@ -90,7 +98,7 @@ async def wait_until(is_there: Callable[[], bool]) -> None:
             await asyncio.sleep(LOOK_S)
 
 
-async def _pull_once(fleet: Fleet, people: People, way: Way) -> Stopped:
+async def _pull_once(fleet: Fleet, people: People, way: Way, idle_share: float) -> Stopped:
     fleet.ledger.read_new()
     pull = await people.pull(way)
     await asyncio.sleep(SETTLE_S)
@@ -101,7 +109,18 @@ async def _pull_once(fleet: Fleet, people: People, way: Way) -> Stopped:
     last_ns = max(last_by_node_ns.values())
     seen.clear()
     await people.lift(pull.stop_id)
-    return Stopped(pull, last_ns, last_by_node_ns, rate)
+    return Stopped(pull, last_ns, last_by_node_ns, rate, idle_share)
+
+
+def _read_idle() -> tuple[int, int]:
+    """Kernel ticks that all processors spent idle, and all ticks. Source: proc(5), first line of /proc/stat."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def _compute_idle_share(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """0 when every processor was busy. The fleet itself takes some 12 % of two cores."""
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
 
 
 def _describe(stopped: list[Stopped], name: str, measure_ms: Callable[[Stopped], float]) -> list[Figure]:
@@ -120,5 +139,6 @@ def _render(one: Stopped) -> dict[str, object]:
             for node, last_ns in sorted(one.last_by_node_ns.items())
         },
         "actions_per_s": one.actions_per_s,
+        "idle_share": round(one.idle_share, 2),
         "bridge_error_ns": one.pull.bridge_error_ns,
     }
