@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ MEASUREMENTS: dict[str, Callable[[], Found]] = {
     "cut-off": cut_off.measure,
 }
 
+ENDED = 143  # what a shell reports after SIGTERM
+
 
 def main() -> int:
     """Measure what is named, or everything. Exit codes: 0 every target met, 1 one missed, 2 could not be measured."""
@@ -27,6 +30,7 @@ def main() -> int:
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         parser.error(f"unknown {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))  # through every `finally`, as Ctrl-C goes
     is_met = True
     for name in names:
         try:
