@@ -34,7 +34,7 @@ check: .venv/dev.stamp
 	$(IN_VENV) -m mypy
 	.venv/bin/lint-imports --no-cache
 	$(IN_VENV) -m tools.tidy
-	$(IN_VENV) -m pytest -q --doctest-modules src tools $(FAST)
+	$(IN_VENV) -m pytest -q --doctest-modules src tools bench $(FAST)
 
 bench: .venv/dev.stamp
 	$(IN_VENV) -m bench

@@ -37,7 +37,7 @@ def test_make_test_checks_first_and_leaves_out_what_was_checked(root: Path) -> N
     commands = run_make(root, "--dry-run", "test")
     check, _, rest = commands.rpartition("-m pytest -q -n 2 --dist loadfile tests ")
     assert "tools/set_up.py dev" in check
-    assert "-m pytest -q --doctest-modules src tools" in check
+    assert "-m pytest -q --doctest-modules src tools bench" in check
     assert "tests/repository" in check
     assert "--ignore=tests/repository" in rest
 
