@@ -70,7 +70,7 @@ def measure() -> Found:
         (
             "A machine that was not idle before the pulls measures its other programs: then run again.",
             f"{len(through)} pulls each way, {NODES} nodes; 'last' is the venue's receipt of the last execution.",
-            "durable: the issuer's clock before write and fsync, from its signed reply, so the fsync counts too.",
+            "durable: the issuer's clock right after its fsync, from its signed reply.",
             f"Its CLOCK_MONOTONIC_RAW is joined to CLOCK_BOOTTIME by bracketed readings, off by {error_ns} ns at most.",
             "As halt sends it: the cast reaches agents and issuer at once; negative means stopped before durable.",
         ),
