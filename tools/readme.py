@@ -62,12 +62,12 @@ LOOP = (
         ),
     ),
     (
-        "the agent takes stops first, then age, then content",
+        "the agent takes stops first, then content, then age",
         "agent/core/machine.py",
         (
             "state, effects = _take_stops(state, beacon.stops, now_ns)",
-            "state, doubted = _take_freshness(state, keyid, beacon, now_ns)",
             "state, changed = _take_content(state, keyid, beacon)",
+            "state, doubted = _take_freshness(state, keyid, beacon, now_ns)",
             "wanted, page = verdict.decide_permit(state, now_ns), state.page",
         ),
     ),
