@@ -44,7 +44,7 @@ def test_below_the_reserve_grants_are_refused_by_name_and_granted_again_after_sp
     refused = site.ask("node", "enrol", "host-2", "--service", "smars", "--out", "nodes/host-2", code=1)
     assert refused["code"] == "disk-reserve"
     assert str(state) in refused["text"]
-    halted = site.ask("halt", "service:other", "--reason", "drill")
+    halted = site.ask("halt", "service:other", "--reason", "drill", code=2)
     assert halted["missing"] == []
     assert halted["stop"] in [stop["id"] for stop in site.ask("status")["stops"]], "the ledger took it too"
 

@@ -56,6 +56,26 @@ def test_a_node_that_does_not_confirm_is_named(site: Any) -> None:
     assert halted["durable_ns"] is not None
 
 
+def test_a_name_that_nobody_has_is_no_success_and_a_key_that_may_not_stop_is_told_so(site: Any) -> None:
+    """A typing mistake during a fire must not look like a stop; nor may a stop that every agent refuses."""
+    site.up()
+    site.enrol("host-1")
+    nobody = site.run("halt", "payoutz", "--reason", "drill")
+    assert nobody.returncode == 2
+    assert "NOBODY is stopped by it: no enrolled node is in service:payoutz" in nobody.stdout
+    refused = site.ask("halt", "fleet", "--reason", "drill", "--key", "author", code=1)
+    assert (refused["ok"], refused["durable_ns"]) == (False, None)
+    assert "wire: Stop signed by unknown key" in refused["refusal"]
+    assert "take nothing as stopped" in site.run("halt", "fleet", "--reason", "drill", "--key", "author").stdout
+    assert [stop["scope"] for stop in site.ask("status")["stops"]] == ["service:payoutz"]
+
+
+def test_a_reason_of_any_length_stops(site: Any) -> None:
+    site.up()
+    halted = site.ask("halt", "fleet", "--reason", "x" * 900)
+    assert halted["durable_ns"] is not None
+
+
 def test_with_everything_dead_it_says_that_permits_run_out(site: Any) -> None:
     up = site.up()
     os.kill(up.pid, signal.SIGKILL)

@@ -84,7 +84,7 @@ def test_on_a_full_disk_stops_still_work_permits_go_on_and_all_heals_when_space_
 ) -> None:
     """Goal: the order of losses is grants, then records, then permits; never a stop. Nothing acknowledged is lost."""
     up = begin(fleet)
-    first = fleet.ask("halt", "service:other", "--reason", "so that the stop file has a page of memory")["stop"]
+    first = fleet.ask("halt", "service:other", "--reason", "the stop file gets a page of memory", code=2)["stop"]
     wait_until("the record", lambda: fleet.ask("status")["stops_unrecorded"] == 0)
     filler, changes = fill(small), len(fleet.read_heard())
 

@@ -21,7 +21,7 @@ from firecurtain.bus.port import NoAnswer, Unavailable
 from firecurtain.cli.access import connect_operator, read_signer
 from firecurtain.cli.clock import read_age_ms, read_monotonic_s, read_utc_ms
 from firecurtain.cli.config import Config, read_config
-from firecurtain.cli.outcome import OK, UNDECIDED, fail, show
+from firecurtain.cli.outcome import OK, REFUSED, UNDECIDED, fail, show
 from firecurtain.terms import (
     SCOPE_KINDS,
     BusError,
@@ -41,6 +41,9 @@ WAIT_S = 10.0
 
 RESEND_S = 0.2
 """Between two sendings of the same stop, whose id makes all but the first do nothing."""
+
+REASON_CHARACTERS_MAX = 500
+"""What a stop carries (`wire.messages.Text`). A longer reason is cut: nobody should count letters during a fire."""
 
 
 class NotCastError(BusError):
@@ -63,11 +66,15 @@ INTERRUPTED = (
 
 @dataclass(slots=True)
 class Confirmation:
-    """Who has confirmed so far. `nodes` maps every enrolled node in scope to whether it latched the stop."""
+    """Who has confirmed so far. `nodes` maps enrolled nodes in scope to whether they latched the stop, the missing
+    first and at most as many as a reply lists; `nodes_total` counts them all. `refusal` is why nobody will take it.
+    """
 
     durable_ns: int | None = None
     ledger_seq: int = 0
     nodes: dict[str, bool] = field(default_factory=dict)
+    nodes_total: int = 0
+    refusal: str = ""
     trouble: str = "the control plane did not answer"
 
     @property
@@ -114,7 +121,7 @@ def read_halt_scope(text: str) -> Scope:
 
 async def halt(config: Config, scope: Scope, options: argparse.Namespace) -> int:
     """Cast at once, then send again until everybody confirmed or the time is over."""
-    entry = StopEntry(secrets.token_bytes(16), "halt", str(scope), options.reason)
+    entry = StopEntry(secrets.token_bytes(16), "halt", str(scope), cut_reason(options.reason))
     signer = read_signer(config, options.key or config.stop)
     frame = encode_frame(Stop(VERSION, config.fleet, entry, read_utc_ms()), signer)
     try:
@@ -135,6 +142,18 @@ async def halt(config: Config, scope: Scope, options: argparse.Namespace) -> int
     finally:
         await bus.close()
     return report(scope, entry, confirmation, enter_to_cast_ms, options.json)
+
+
+def cut_reason(text: str) -> str:
+    """A reason that a stop can carry, whatever was typed.
+
+    >>> len(cut_reason("x" * 900)), cut_reason("")
+    (500, 'no reason given')
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8")  # the shell may hand over bytes that are no text
+    if len(text) > REASON_CHARACTERS_MAX:
+        text = text[: REASON_CHARACTERS_MAX - 1] + "…"
+    return text or "no reason given"
 
 
 def describe(scope: Scope) -> str:
@@ -162,7 +181,7 @@ async def confirm(bus: NatsBus, config: Config, stop_id: bytes, frame: bytes, wa
     confirmation = Confirmation()
     keys = read_issuer_keys(config)
     end_s = read_monotonic_s() + wait_s
-    while confirmation.missing and (left_s := end_s - read_monotonic_s()) > 0:
+    while confirmation.missing and not confirmation.refusal and (left_s := end_s - read_monotonic_s()) > 0:
         try:
             answer = await bus.ask(subjects.stop(config.fleet), frame, min(left_s, 1.0))
             note_reply(confirmation, decode_frame(Reply, answer, keys).message, stop_id)
@@ -174,24 +193,27 @@ async def confirm(bus: NatsBus, config: Config, stop_id: bytes, frame: bytes, wa
 
 
 def note_reply(confirmation: Confirmation, reply: Reply, stop_id: bytes) -> None:
-    """Take over what the control plane says about this stop."""
+    """Take over what the control plane says about this stop. What it cannot read it refuses under the id zero."""
+    if not reply.ok and reply.challenge in (stop_id, bytes(16)):
+        confirmation.refusal = f"{reply.code}: {reply.text}"
+        return
     if reply.challenge != stop_id:
         confirmation.trouble = f"the control plane answered about stop {reply.challenge.hex()}, not {stop_id.hex()}"
-        return
-    if not reply.ok:
-        confirmation.trouble = f"{reply.code}: {reply.text}"
         return
     detail = json.loads(reply.detail)
     confirmation.durable_ns = detail["durable_ns"]
     confirmation.ledger_seq = reply.ledger_seq
     confirmation.nodes = detail["nodes"]
+    confirmation.nodes_total = detail["nodes_total"]
 
 
 def report(scope: Scope, entry: StopEntry, confirmation: Confirmation, enter_to_cast_ms: float, as_json: bool) -> int:
-    """Print DURABLE with every node's confirmation, or who is missing."""
-    missing = confirmation.missing
+    """Print DURABLE with every node's confirmation, or who is missing, or that nobody takes this stop."""
+    is_durable = not confirmation.missing and not confirmation.refusal
+    # A name that nobody has is a typing mistake until proven otherwise: the fire goes on elsewhere.
+    is_empty = scope.kind in ("service", "node") and not confirmation.nodes_total
     result: dict[str, object] = {
-        "ok": not missing,
+        "ok": is_durable and not is_empty,
         "stop": entry.id.hex(),
         "scope": str(scope),
         "effect": describe(scope),
@@ -199,17 +221,38 @@ def report(scope: Scope, entry: StopEntry, confirmation: Confirmation, enter_to_
         "durable_ns": confirmation.durable_ns,
         "ledger_seq": confirmation.ledger_seq,
         "nodes": confirmation.nodes,
-        "missing": missing,
+        "nodes_total": confirmation.nodes_total,
+        "missing": confirmation.missing,
+        "refusal": confirmation.refusal,
     }
-    if not missing:
-        names = ", ".join(sorted(confirmation.nodes)) or "no node is in its scope"
-        show(result, f"DURABLE {entry.id.hex()}\nconfirmed: issuer, {names}", as_json)
-        return OK
+    if confirmation.refusal:
+        text = (
+            f"REFUSED {confirmation.refusal}\nAgents judge by the same rules: take nothing as stopped. "
+            "Do: mend what is named, then halt again; `firecurtain halt --help` lists key and scope."
+        )
+        show(result, text, as_json)
+        return REFUSED
+    show(result, _describe_confirmed(scope, entry, confirmation, is_durable, is_empty), as_json)
+    return OK if is_durable and not is_empty else UNDECIDED
+
+
+def _describe_confirmed(
+    scope: Scope, entry: StopEntry, confirmation: Confirmation, is_durable: bool, is_empty: bool
+) -> str:
+    """What a person reads about a stop that was cast and not refused."""
+    hidden = confirmation.nodes_total - len(confirmation.nodes)
+    more = f" and {hidden} more" if hidden > 0 else ""
+    if is_durable and is_empty:
+        return (
+            f"DURABLE {entry.id.hex()}\nNOBODY is stopped by it: no enrolled node is in {scope}. "
+            "Do: compare the name with `firecurtain node list`, then halt again."
+        )
+    if is_durable:
+        names = ", ".join(sorted(confirmation.nodes)) or "no node is enrolled"
+        return f"DURABLE {entry.id.hex()}\nconfirmed: issuer, {names}{more}"
     trouble = f" ({confirmation.trouble})" if confirmation.durable_ns is None else ""
-    text = (
-        f"NOT CONFIRMED by {', '.join(missing)}{trouble}\n"
+    return (
+        f"NOT CONFIRMED by {', '.join(confirmation.missing)}{trouble}\n"
         "The stop was cast to every agent and stands. Who hears no beacon loses its permit within max_age by itself. "
         "Do: look at the missing, then give the same halt again."
     )
-    show(result, text, as_json)
-    return UNDECIDED
