@@ -85,7 +85,7 @@ def test_a_lift_that_removes_ids_from_h_is_caught(monkeypatch: pytest.MonkeyPatc
     assert is_a_lifted_stop_still_known_and_a_replay_of_it_harmless()
     mutant = load_mutant(
         "firecurtain.domain.evolve",
-        """    lifted = {**dict.fromkeys(event.ids, place), **state.lifted}
+        """    lifted = {**dict.fromkeys(event.ids, place), **state.lifted, **dict.fromkeys(better, place)}
     stops = {stop_id: replace(stop, lifted=stop_id in lifted) for stop_id, stop in state.stops.items()}
 """,
         """    lifted = {}

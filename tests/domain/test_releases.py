@@ -7,6 +7,7 @@ import pytest
 
 from firecurtain.domain import refusals
 from firecurtain.domain.commands import OpenStage, Request
+from firecurtain.domain.content import find_lifts
 from firecurtain.domain.decide import decide
 from firecurtain.domain.events import ReleaseApproved, ReleaseProposed, StopsLifted
 from firecurtain.domain.evolve import evolve
@@ -150,6 +151,21 @@ def test_a_release_takes_back_a_fence_when_k_of_n_signed_it(armed_world: World) 
     assert isinstance(lifted, StopsLifted)
     assert set(lifted.ids) == {fence.id, disarm}
     assert lifted.envelope == armed_world.state.releases[release].envelope
+
+
+def test_what_a_release_took_back_people_may_still_lift_for_the_nodes_that_heard_a_halt_by_its_id(
+    old_world: World,
+) -> None:
+    """A stop key may cast a halt under the id of a fence; nodes hold both, and the release proves the fence alone."""
+    fence, other = old_world.stop(f"release:{'ab' * 32}", "fence"), old_world.stop("node:host-1")
+    old_world.lift(other)
+    release = old_world.release(2, "new", lifts_fences=(fence.hex(),))
+    assert find_lifts(old_world.state, (fence,)) == (old_world.state.releases[release].envelope,)
+    old_world.lift(fence, other)
+    assert find_lifts(old_world.state, (fence,)) == (old_world.state.lifts[-1],)
+    assert find_lifts(old_world.state, (other,)) == (old_world.state.lifts[0],), "a lift needs no better proof"
+    with pytest.raises(refusals.Duplicate):
+        old_world.lift(fence, other)
 
 
 def test_a_release_cannot_take_back_the_fence_that_keeps_an_armed_flag_alone(armed_world: World) -> None:

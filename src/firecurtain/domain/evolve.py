@@ -28,7 +28,7 @@ from firecurtain.domain.events import (
 from firecurtain.domain.state import Fleet, Node, ReleaseRecord, StopRecord
 from firecurtain.domain.stops import widen_scope
 from firecurtain.terms import Scope
-from firecurtain.trust.envelope import RELEASE_TYPE, read_envelope
+from firecurtain.trust.envelope import LIFT_TYPE, RELEASE_TYPE, EnvelopeError, read_envelope
 from firecurtain.trust.release import decode_release
 from firecurtain.trust.root import Root
 from firecurtain.trust.verify import verify_root
@@ -79,6 +79,19 @@ def evolve(state: Fleet, event: Event) -> Fleet:
             return _lift(state, event)
         case CommandRefused():
             return state
+
+
+def is_taken_back(state: Fleet, stop_id: bytes) -> bool:
+    """Whether a release is all that lifts this id. A node that knows a halt by the same id does not take that."""
+    return stop_id in state.lifted and _holds(state.lifts[state.lifted[stop_id]], RELEASE_TYPE)
+
+
+def _holds(envelope: bytes, payload_type: str) -> bool:
+    try:
+        read_envelope(envelope, payload_type)
+    except EnvelopeError:
+        return False
+    return True
 
 
 def _enrol(state: Fleet, event: NodeEnrolled) -> Fleet:
@@ -137,7 +150,9 @@ def _disarm(state: Fleet, token: str) -> Fleet:
 def _lift(state: Fleet, event: StopsLifted) -> Fleet:
     """Add to L. An id may come before its stop does: in force = H \\ L in whatever order."""
     place = len(state.lifts)
-    lifted = {**dict.fromkeys(event.ids, place), **state.lifted}
+    # The first proof stays, but a lift covers every stop that nodes hold under its ids and a release only fences.
+    better = [known for known in event.ids if is_taken_back(state, known) and _holds(event.envelope, LIFT_TYPE)]
+    lifted = {**dict.fromkeys(event.ids, place), **state.lifted, **dict.fromkeys(better, place)}
     stops = {stop_id: replace(stop, lifted=stop_id in lifted) for stop_id, stop in state.stops.items()}
     state = replace(state, lifts=(*state.lifts, event.envelope), lifted=lifted, stops=stops)
     for stop_id in event.ids:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from firecurtain.domain.binding import check_may_run, is_open
 from firecurtain.domain.content import check_entries_fit
 from firecurtain.domain.events import Event, StopsLifted
-from firecurtain.domain.evolve import evolve
+from firecurtain.domain.evolve import evolve, is_taken_back
 from firecurtain.domain.refusals import Duplicate, UnknownStop, refusing_documents
 from firecurtain.domain.state import Fleet, Instant
 from firecurtain.domain.stops import check_bound, find_fenced
@@ -39,7 +39,8 @@ def compute_lifted(state: Fleet, ids: tuple[bytes, ...], envelope: bytes, now: I
             f"stop {unknown[0].hex()} is not among the {len(state.stops)} in the ledger. "
             "Do: take ids from `firecurtain status`; a stop is recorded before it can be lifted."
         )
-    if all(stop_id in state.lifted for stop_id in ids):
+    # What a release took back may still be lifted: a node that heard a halt under the same id waits for k of n.
+    if all(stop_id in state.lifted and not is_taken_back(state, stop_id) for stop_id in ids):
         raise Duplicate(f"all {len(ids)} stops are lifted already. Nothing to do.")
     event = StopsLifted(ids, envelope)
     _check_freed(state, evolve(state, event), now)
