@@ -21,7 +21,7 @@ from firecurtain.permit import (
     read_slots,
     remove_slots,
 )
-from firecurtain.permit.slots import COUNTERS_MAX, SLOT_FILES_MAX
+from firecurtain.permit.slots import COUNTERS_MAX, ENTRIES_MAX, SLOT_FILES_MAX
 from firecurtain.terms import InvariantError, PermitError, Reason
 from support.mutants import load_mutant
 
@@ -184,3 +184,9 @@ def test_a_mutant_that_counts_before_the_name_is_whole_shows_half_a_name(writer,
         with pytest.raises(InterruptedError):
             slot.add_counter("a")
         assert list(read_slots(slots_directory).totals[read_process_key(os.getpid())]) == names
+
+
+def test_a_flooded_directory_costs_a_bounded_look(slots_directory: str) -> None:
+    for number in range(ENTRIES_MAX + 10):
+        (Path(slots_directory) / f"noise-{number}").touch()
+    assert len(read_slots(slots_directory).refused) == ENTRIES_MAX
