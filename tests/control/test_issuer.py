@@ -166,6 +166,39 @@ def test_however_many_stops_were_lost_the_fleet_is_halted_once(
     empty.close()
 
 
+def test_a_drill_in_force_does_not_shrink_a_lost_stop_to_one_node(
+    make_issuer: MakeIssuer,
+    make_stop: MakeStop,
+    grants: Callable[..., Grants],
+    read: Callable[[bytes], Beacon],
+    hand_clock: Clock,
+) -> None:
+    """The drill is lifted for reasons of its own; whatever the lost stop covered must be stopped still."""
+    issuer = make_issuer()
+    drill = issuer.add(make_stop(b"d" * 16)).entry
+    for node in ("host-1", "host-2"):
+        issuer.note_remembered(node, (b"x" * 16, b"y" * 16))
+    hand_clock.now_ns += REMEMBERED_WAIT_NS
+    for _ in range(2):
+        for stop_id, scope, _ in issuer.find_lost():
+            issuer.add(issuer.make_stop("halt", scope, "lost", stop_id))
+    issuer.adopt(grants(recorded=tuple(issuer.in_force().values()), lifted=frozenset({drill.id})))
+    listed = {entry.id: entry.scope for entry in read(issuer.compute_beacon("smars")).stops}
+    assert listed == {b"x" * 16: "fleet", b"y" * 16: "node:host-1"}
+
+
+def test_a_lost_stop_that_comes_after_all_is_no_halt_for_the_others(
+    make_issuer: MakeIssuer, make_stop: MakeStop, hand_clock: Clock
+) -> None:
+    issuer = make_issuer()
+    for node in ("host-1", "host-2"):
+        issuer.note_remembered(node, (b"x" * 16, b"y" * 16))
+    hand_clock.now_ns += REMEMBERED_WAIT_NS
+    assert [(stop_id, str(scope)) for stop_id, scope, _ in issuer.find_lost()] == [(b"x" * 16, "fleet")]
+    issuer.add(make_stop(b"x" * 16, "service:smars"))  # its sender was quicker than we
+    assert [(stop_id, str(scope)) for stop_id, scope, _ in issuer.find_lost()] == [(b"y" * 16, "fleet")]
+
+
 def test_lifting_an_unknown_id_ends_the_silence_it_caused(
     make_issuer: MakeIssuer, grants: Callable[..., Grants]
 ) -> None:

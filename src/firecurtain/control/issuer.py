@@ -125,6 +125,7 @@ class Issuer:
         self._selected: dict[str, tuple[tuple[StopEntry, ...], bool]] = {}
         self._unrecorded: tuple[LatchedStop, ...] = ()
         self._remembered: dict[bytes, Remembered] = {}
+        self._lost_halt = b""
         self._is_suspect: bool | None = None
         self.contradiction = ""
         self._changed = asyncio.Event()
@@ -206,20 +207,23 @@ class Issuer:
     def find_lost(self) -> tuple[tuple[bytes, Scope, str], ...]:
         """What to make of stops that nobody sent us again within REMEMBERED_WAIT_NS: id, scope, a node that has it.
 
-        One of them stops the whole fleet when it was we who lost them; under it the others, like those that one node
-        alone remembers, stop that node, so that each can be lifted by its id.
+        One of them, told alone, stops the whole fleet when it was we who lost them; under it the others, like those
+        that one node alone remembers, stop that node, so that each can be lifted by its id. No other halt of the fleet
+        will do: people lift it for reasons of its own, and the lost scope would be left to one node.
         """
         overdue_ns = self.clock.read_ns() - REMEMBERED_WAIT_NS
-        is_fleet_stopped = self._is_fleet_stopped()
+        halt = self._in_force.get(self._lost_halt)
+        is_fleet_halted = halt is not None and widen_scope(halt.scope) == FLEET
         counts = Counter(entry.scope for entry in self._in_force.values())
         found: list[tuple[bytes, Scope, str]] = []
         for stop_id, memory in self._remembered.items():
             scope = Scope("node", memory.nodes[0])
             if memory.since_ns > overdue_ns:
                 continue
-            if self._is_ours(memory) and not is_fleet_stopped:
-                scope, is_fleet_stopped = FLEET, True
-            elif counts[str(scope)] >= NODE_STOPS_MAX:
+            if self._is_ours(memory) and not is_fleet_halted:
+                self._lost_halt = stop_id
+                return ((stop_id, FLEET, memory.nodes[0]),)
+            if counts[str(scope)] >= NODE_STOPS_MAX:
                 continue
             counts[str(scope)] += 1
             found.append((stop_id, scope, memory.nodes[0]))
