@@ -90,10 +90,13 @@ class Answers:
         if self.live is not before:
             # A copy of the node, or an old attest said again, confirms no stop for it.
             self.latched[node] = frozenset(attest.latched)
-        unknown = self._listen_to_memory(attest, fleet, now) if fleet.nodes[node].excluded_by is None else ()
+            self._contradictions.note(attest, self._issuer.get_content(attest.service), now.issuer_ns)
+        unknown = self._listen_to_memory(attest, fleet) if fleet.nodes[node].excluded_by is None else ()
         if unknown and isinstance(verdict, Answer):
             # Mostly the stop is on its way to us. Until it is here this node and we do not mean the same.
             verdict = Silence("unknown-stop", f"{node} remembers stop {unknown[0].hex()}, which is unknown here.")
+        elif isinstance(verdict, Answer) and (text := self._contradictions.find_of(node)):
+            verdict = Silence("other-ledger", text)
         self._note(node, verdict.code if isinstance(verdict, Silence) else type(verdict).__name__.lower(), verdict)
         match verdict:
             case Answer():
@@ -105,13 +108,12 @@ class Answers:
             case Silence():
                 pass
 
-    def _listen_to_memory(self, attest: Attest, fleet: Fleet, now: Instant) -> tuple[bytes, ...]:
+    def _listen_to_memory(self, attest: Attest, fleet: Fleet) -> tuple[bytes, ...]:
         """Nodes remember stops and grants. Returns the stops that are unknown here."""
         unknown = self._issuer.find_unknown(attest.latched)
         self._issuer.note_remembered(attest.node, unknown)
-        self._contradictions.note(attest, self._issuer.get_content(attest.service), now.issuer_ns)
         roster = {node.name for node in fleet.nodes.values() if node.excluded_by is None}
-        found = self._contradictions.find(roster)
+        found = self._contradictions.find(roster, is_suspect=self._issuer.is_suspect)
         if found != self._issuer.contradiction:
             self._issuer.contradiction = found
             _log.error("nodes contradict the ledger: nothing is signed", text=found or "no longer")

@@ -245,9 +245,14 @@ class Issuer:
             )
         return ""
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether our own memory is in doubt: the stop file is not whole, or was not judged yet."""
+        return self._is_suspect is not False
+
     def _is_ours(self, memory: Remembered) -> bool:
         """Whether it must be we who lost this stop: one node alone against a whole latch proves nothing."""
-        return self._is_suspect is not False or len(memory.nodes) > 1
+        return self.is_suspect or len(memory.nodes) > 1
 
     def _is_fleet_stopped(self) -> bool:
         return any(widen_scope(entry.scope) == FLEET for entry in self._in_force.values())
