@@ -199,6 +199,15 @@ def test_a_lost_stop_that_comes_after_all_is_no_halt_for_the_others(
     assert [(stop_id, str(scope)) for stop_id, scope, _ in issuer.find_lost()] == [(b"y" * 16, "fleet")]
 
 
+def test_while_nobody_remembers_more_than_we_the_stops_in_force_are_not_looked_through(
+    make_issuer: MakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked ten times a second, and a hundred thousand stops may be in force."""
+    issuer = make_issuer()
+    monkeypatch.setattr(issuer, "_in_force", None)
+    assert issuer.find_lost() == ()
+
+
 def test_lifting_an_unknown_id_ends_the_silence_it_caused(
     make_issuer: MakeIssuer, grants: Callable[..., Grants]
 ) -> None:

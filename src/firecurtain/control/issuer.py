@@ -211,6 +211,8 @@ class Issuer:
         that one node alone remembers, stop that node, so that each can be lifted by its id. No other halt of the fleet
         will do: people lift it for reasons of its own, and the lost scope would be left to one node.
         """
+        if not self._remembered:
+            return ()
         overdue_ns = self.clock.read_ns() - REMEMBERED_WAIT_NS
         halt = self._in_force.get(self._lost_halt)
         is_fleet_halted = halt is not None and widen_scope(halt.scope) == FLEET
