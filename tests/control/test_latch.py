@@ -117,6 +117,29 @@ def test_a_missing_latch_is_refused_and_a_second_founding_too(tmp_path: Path, pa
         create_latch(path)
 
 
+@pytest.mark.parametrize("step", ["os.write", "os.fsync", "os.link"])
+def test_a_founding_that_died_at_any_step_leaves_no_file_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """An empty file under the final name would count as made by hand for ever."""
+
+    def die(*args: object) -> None:
+        raise SystemExit
+
+    place = tmp_path / "new" / "stops"
+    place.parent.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(step, die)
+        with pytest.raises(SystemExit):
+            create_latch(place)
+    assert not place.exists()
+    create_latch(place)
+    latch, _ = open_latch(place, lambda: FOUND_NS)
+    assert latch.is_founded
+    latch.close()
+    assert list(place.parent.iterdir()) == [place]
+
+
 def test_a_failing_fsync_holds_the_stop_in_memory_and_breaks_the_latch_for_good(
     latch: Latch, make_stop: MakeStop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

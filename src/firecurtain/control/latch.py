@@ -97,14 +97,21 @@ class Latch:
 
 
 def create_latch(path: Path) -> None:
-    """Make an empty latch for a fleet that is being founded. Raises: LatchError: there is one already."""
+    """Make an empty latch for a fleet that is being founded. Raises: LatchError: there is one already.
+
+    It gets its name once it is whole: a founding that died earlier left nothing that looks made by hand.
+    """
+    draft = path.with_name(f"{path.name}.new")
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             _write_whole(descriptor, _FOUNDED + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        os.link(draft, path)  # unlike a rename it never replaces a file
+        draft.unlink()
         _sync_directory(path.parent)
     except OSError as error:
         raise LatchError(
