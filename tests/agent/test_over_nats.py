@@ -140,6 +140,7 @@ async def test_a_wrong_password_is_told_and_gives_no_permit(rig: Rig, tmp_path: 
         ("flet = 'x'", 0o600, "nearest known key is `fleet`"),
         ("fleet = 'x'", 0o644, "chmod 600"),
         ("fleet", 0o600, "is not TOML"),
+        ("fleet = 'x'\nkeys_dir = 'keys'", 0o644, "Name the agent.toml"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_says_why(tmp_path: Path, text: str, mode: int, says: str) -> None:

@@ -88,6 +88,35 @@ def test_a_key_file_that_others_may_read_is_refused(site: Any) -> None:
     assert "chmod 600" in site.run("halt", "fleet", "--reason", "x").stderr
 
 
+def test_a_key_that_is_not_there_is_no_trouble_with_the_broker(site: Any) -> None:
+    site.up()
+    text = site.ask("resume", "ab" * 16, "--reason", "x", "--key", "nosuch", code=2)["text"]
+    assert "nosuch.pem cannot be read" in text
+    assert text.endswith("with --key.")
+
+
+def test_a_node_of_a_service_without_a_name_gets_no_key(site: Any) -> None:
+    assert site.ask("node", "enrol", "host-1", "--service", "", "--out", "host-1", code=2)["code"] == "term"
+    assert not (site.directory / "host-1").exists()
+
+
+@pytest.mark.parametrize("length", [0, 501])
+def test_a_reason_that_no_message_holds_is_refused_before_anything_is_sent(site: Any, length: int) -> None:
+    answer = site.ask("node", "exclude", "host-1", "--reason", "x" * length, code=2)
+    assert answer["code"] == "config"
+    assert f"{length} characters, it may have 1 to 500" in answer["text"]
+
+
+def test_an_agent_given_the_configuration_of_people_is_told_which_file_is_its_own(site: Any) -> None:
+    (site.directory / "firecurtain.toml").chmod(0o644)
+    assert "Name the agent.toml" in site.ask("agent", "--config", "firecurtain.toml", code=2)["text"]
+
+
+@pytest.mark.parametrize("word", ["up", "agent"])
+def test_a_command_that_runs_on_promises_json_only_for_its_error(site: Any, word: str) -> None:
+    assert "print an error as one JSON object" in " ".join(site.run(word, "--help").stdout.replace("│", " ").split())
+
+
 def test_every_command_of_the_list_has_help(site: Any) -> None:
     for words in (
         ("status",),

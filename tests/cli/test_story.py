@@ -11,6 +11,27 @@ from typing import Any
 LogLine = Callable[[subprocess.Popen[str], str], str]
 
 
+def test_who_approves_and_who_resumes_is_told_what_it_came_to(site: Any) -> None:
+    site.up()
+    first = site.release()
+    source = site.directory / "artifact-1"
+    digest = site.ask("seal", source, "--store", "store")["digest"]
+    (site.directory / "release.toml").write_text(
+        (site.directory / "release.toml").read_text().replace("version = 1", "version = 2")
+    )
+    words = ("release", "propose", "release.toml", "--artifact", digest, "--store", "store")
+    release = site.ask(*words)["release"]
+    assert release != first
+    assert site.run("release", "approve", release, "--key", "approver-1").stdout.endswith(", 1 more approval needed\n")
+    answer = site.ask("release", "approve", release, "--key", "approver-2")
+    assert answer["approvals_missing"] == 0
+    # Nobody is there to confirm them, so `halt` calls none of them done.
+    stops = [json.loads(site.run("halt", "fleet", "--reason", "drill", "--json").stdout)["stop"] for _ in range(3)]
+    keys = ("--reason", "over", "--key", "approver-1", "--key", "approver-2")
+    assert site.run("resume", stops[0], *keys).stdout.startswith("lifted 1 stop at ")
+    assert site.run("resume", *stops[1:], *keys).stdout.startswith("lifted 2 stops at ")
+
+
 def test_a_fleet_is_made_released_halted_resumed_and_shrunk(site: Any, log_line: LogLine) -> None:
     """Goal: the commands fit together. Method: one node with a real agent; its own log says what it may do."""
     up = site.up()

@@ -34,6 +34,7 @@ from firecurtain.trust.sign import add_signature, sign_envelope
 from firecurtain.trust.verify import (
     ThresholdError,
     compute_release_digest,
+    count_approvals_missing,
     merge_approval,
     verify_envelope,
     verify_lift,
@@ -204,6 +205,7 @@ def test_author_never_approves_their_own_release(
         verify_release(alone, everyone)
     both = add_signature(alone, RELEASE_TYPE, keys.signers["approver-3"])
     assert verify_release(both, everyone).author == one.keyid.hex()
+    assert [count_approvals_missing(envelope, everyone) for envelope in (alone, both)] == [1, 0]
     mutant = load_mutant("firecurtain.trust.verify", " - {author}", "")
     assert mutant.verify_release(alone, everyone), "the planted fault lets an author approve alone with one other"
 

@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -62,15 +63,28 @@ def load_config(path: Path) -> AgentConfig:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}. Name the agent's configuration file.") from error
+    values = _parse(text, path)
     if mode & 0o077:
         raise ConfigError(f"{path} has mode {mode:04o} and holds a password. Do: chmod 600 {path}")
     try:
-        config = msgspec.convert(tomllib.loads(text), AgentConfig, dec_hook=_make_path)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}. Correct it.") from error
+        config = msgspec.convert(values, AgentConfig, dec_hook=_make_path)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}.{_suggest(str(error))}") from error
     return resolve_paths(config, path.resolve().parent)
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    """Judged before the mode: who named the wrong file need not change its mode."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}. Correct it.") from error
+    if "keys_dir" in values:
+        raise ConfigError(
+            f"{path} names a keys_dir: it is the configuration of people and of the control plane, an agent has its "
+            "own. Name the agent.toml that `firecurtain node enrol` wrote."
+        )
+    return values
 
 
 def resolve_paths(config: AgentConfig, folder: Path) -> AgentConfig:

@@ -25,6 +25,11 @@ _PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 OPERATOR_FILE = "operator.json"
 RUN_FILE = "run.json"
 
+_BROKER_ADVICE = (
+    "Start `firecurtain up` here once, "
+    "or write the [broker] table of firecurtain.toml with url, user and password_file."
+)
+
 
 async def connect_operator(config: Config) -> NatsBus:
     """Connect as a person. Raises: ConfigError, Unavailable, Denied."""
@@ -49,7 +54,7 @@ def read_access(config: Config) -> tuple[str, str, str]:
 def read_signer(config: Config, name: str) -> Ed25519Signer:
     """The private key `<keys_dir>/<name>.pem`. Raises: ConfigError: missing, readable by others, or no Ed25519 key."""
     path = config.keys_dir / f"{name}.pem"
-    lines = _read_text(path).strip().splitlines()
+    lines = _read_text(path, f"Name another key of {config.keys_dir} with --key.").strip().splitlines()
     if path.stat().st_mode & 0o077:
         raise ConfigError(
             f"{path} may be read by others (mode {path.stat().st_mode & 0o777:04o}). Do: chmod 600 {path}"
@@ -63,14 +68,11 @@ def read_signer(config: Config, name: str) -> Ed25519Signer:
     return Ed25519Signer(der[len(_PKCS8_ED25519) :])
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, advice: str = _BROKER_ADVICE) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}. Start `firecurtain up` here once, "
-            "or write the [broker] table of firecurtain.toml with url, user and password_file."
-        ) from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. {advice}") from error
 
 
 def report_trouble(error: BusError) -> None:

@@ -17,7 +17,7 @@ from firecurtain.cli.config import FILE_NAME, read_config
 from firecurtain.cli.nodes import describe_node
 from firecurtain.cli.operator import read_root, send_command
 from firecurtain.cli.outcome import show
-from firecurtain.cli.shared import ConfigOption, JsonOption, guarded, wait
+from firecurtain.cli.shared import ConfigOption, JsonErrorOption, JsonOption, guarded, wait
 from firecurtain.terms import ConfigError, parse_name
 from firecurtain.wire.commands import Status
 
@@ -57,7 +57,7 @@ def init(
 
 def up(
     config: ConfigOption = None,
-    as_json: JsonOption = False,  # noqa: ARG001 - its log is JSON on standard error already
+    as_json: JsonErrorOption = False,  # noqa: ARG001 - `guarded` reads it
 ) -> None:
     """Run the control plane with its broker until it is told to end."""
     # Imported here: no other command pays for the control plane.

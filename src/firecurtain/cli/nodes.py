@@ -18,12 +18,15 @@ import typer
 from firecurtain.cli.config import Config, read_config
 from firecurtain.cli.operator import send_command
 from firecurtain.cli.outcome import show
-from firecurtain.cli.shared import ConfigOption, JsonOption, guarded, wait
+from firecurtain.cli.shared import ConfigOption, JsonErrorOption, JsonOption, guarded, wait
 from firecurtain.control.credentials import write_private
-from firecurtain.terms import parse_name
+from firecurtain.terms import ConfigError, parse_name
 from firecurtain.trust.keys import load_private_key, save_private_key
 from firecurtain.wire.commands import EnrolNode, ExcludeNode, Status
 from firecurtain.wire.keys import Ed25519Signer
+
+REASON_CHARACTERS_MAX = 500
+"""Source: `wire.messages.Text`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +51,7 @@ def enrol(
     """Admit a node: make its key, enrol it, write everything its agent needs."""
     settings = read_config(config)
     parse_name(name)
+    parse_name(service)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = _make_key(out / "node.pem")
     root = settings.root.read_bytes()
@@ -69,6 +73,12 @@ def exclude(
     as_json: JsonOption = False,
 ) -> None:
     """Take a node out: it is stopped at once and counts no longer."""
+    parse_name(name)
+    if not 1 <= len(reason) <= REASON_CHARACTERS_MAX:
+        raise ConfigError(
+            f"--reason has {len(reason)} characters, it may have 1 to {REASON_CHARACTERS_MAX}. Nothing was sent. "
+            "Do: give it again with another reason."
+        )
     seq, _ = wait(send_command(read_config(config), ExcludeNode(name, reason)))
     text = (
         f"excluded {name} at ledger_seq {seq}\n"
@@ -97,7 +107,7 @@ def describe_node(node: dict[str, Any]) -> str:
 
 def agent(
     config: Annotated[Path, typer.Option(help="agent.toml that `node enrol` wrote")],
-    as_json: JsonOption = False,  # noqa: ARG001 - its log is JSON on standard error already
+    as_json: JsonErrorOption = False,  # noqa: ARG001 - `guarded` reads it
 ) -> None:
     """Run a node's agent: it runs the service, proves what runs, and keeps its permit."""
     # Imported here: no other command pays for the agent.

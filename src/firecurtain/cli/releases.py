@@ -24,7 +24,7 @@ from firecurtain.trust.envelope import RELEASE_TYPE
 from firecurtain.trust.release import Release, encode_release
 from firecurtain.trust.release_toml import read_release_toml
 from firecurtain.trust.sign import add_signature, sign_envelope
-from firecurtain.trust.verify import compute_release_digest, verify_proposal
+from firecurtain.trust.verify import compute_release_digest, count_approvals_missing, verify_proposal
 from firecurtain.wire.commands import ApproveRelease, ProposeRelease, Status
 
 AUTHOR = "author"
@@ -93,7 +93,10 @@ def approve(
     for name in key:
         envelope = add_signature(envelope, RELEASE_TYPE, read_signer(settings, name))
     seq, _ = wait(send_command(settings, ApproveRelease(envelope)))
-    show({"ok": True, "release": digest, "ledger_seq": seq}, f"approved at ledger_seq {seq}", as_json)
+    missing = count_approvals_missing(envelope, read_root(settings))
+    plural = "s" if missing > 1 else ""
+    text = f"approved at ledger_seq {seq}, " + (f"{missing} more approval{plural} needed" if missing else "complete")
+    show({"ok": True, "release": digest, "ledger_seq": seq, "approvals_missing": missing}, text, as_json)
 
 
 def show_releases(

@@ -16,6 +16,9 @@ from firecurtain.terms import FirecurtainError
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="firecurtain.toml to use", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+JsonErrorOption = Annotated[
+    bool, typer.Option("--json", help="print an error as one JSON object; the log on standard error is JSON anyway")
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -50,7 +50,7 @@ def resume(
     seq, _ = wait(send_command(settings, LiftStops(envelope)))
     show(
         {"ok": True, "lifted": stop_ids, "ledger_seq": seq},
-        f"lifted {len(stop_ids)} stops at ledger_seq {seq}",
+        f"lifted {len(stop_ids)} stop{'s' if len(stop_ids) > 1 else ''} at ledger_seq {seq}",
         as_json,
     )
 

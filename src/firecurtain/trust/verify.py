@@ -92,6 +92,13 @@ def compute_approvals_needed(release: Release, root: Root) -> int:
     return max(root.approve_threshold, root.lift_threshold) if release.lifts_fences else root.approve_threshold
 
 
+def count_approvals_missing(envelope: bytes, root: Root) -> int:
+    """How many more approvers a proposed release needs. Raises: what `verify_proposal` raises."""
+    release, author, signed = _read_release(envelope, root)
+    counted = {raw for raw in _read_keys(root.approvers) if raw in signed.holding and raw != author}
+    return max(0, compute_approvals_needed(release, root) - len(counted))
+
+
 def compute_release_digest(envelope: bytes) -> Digest:
     """What names a release everywhere: the sha256 of the payload as signed, never of a re-encoding. Verifies nothing.
 
