@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fleets for the faults: one that lives through the whole list of them, and fresh ones for what ends a fleet."""
+"""Fleets for the faults: one for each file that lives through all of its list, and fresh ones for what ends a fleet."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ class Living:
     agent: Started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
-    """One fleet for all: each test leaves it acting again, and says so as its last step."""
+    """One fleet for a file: each test leaves it acting again, and says so as its last step; the last may end it.
+
+    Not one for all files: which file comes first is nobody's promise when they run two at a time.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("living") / "fleet")
     try:
         yield Living(fleet, *fleet.begin())
