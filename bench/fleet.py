@@ -117,7 +117,7 @@ class Fleet:
             self._processes.raise_for_dead(("venue", self._control, *(f"agent-{node}" for node in range(1, NODES + 1))))
             if now_ns() > give_up_ns:
                 raise BenchError(f"no {what} within {PATIENCE_S:g} s. The logs were in {self.directory}; run again.")
-            time.sleep(LOOK_S)
+            time.sleep(LOOK_S)  # between two looks; the wait above has a bound
 
     def read_run(self) -> dict[str, Any]:
         """Process ids and address of the running control plane."""

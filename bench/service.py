@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     with socket.socket(socket.AF_UNIX) as venue:
         venue.connect(argv[2])
         while True:
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            time.sleep(max(0.0, due_s - time.monotonic()))  # the load: so many actions a second
             due_s += period_s
             try:
                 acquire(usd=0, cause="bench")

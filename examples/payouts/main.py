@@ -28,7 +28,7 @@ def main() -> None:
         if answer != told:
             print(answer, flush=True)  # noqa: T201 - what it does for a person who watches
             told = answer
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)  # what paces it: one refund after another
 
 
 if __name__ == "__main__":

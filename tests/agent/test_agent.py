@@ -89,7 +89,7 @@ async def test_an_issuer_that_starts_hears_at_once_what_a_node_remembers(rig: Ri
                 raise error
             return await ask(subject, message, timeout_s)
 
-        bus.ask = ask_or_fail  # type: ignore[method-assign]
+        bus.ask = ask_or_fail  # type: ignore[method-assign]  # a fault is put in
         return bus
 
     release, _ = rig.make_release(1)

@@ -104,7 +104,7 @@ class Day:
             max_age_ms=1500,
             ledger_epoch=1,
             ledger_seq=seq,
-            content=compute_content_digest(1, seq, "router", allowed),  # type: ignore[arg-type]
+            content=compute_content_digest(1, seq, "router", allowed),  # type: ignore[arg-type]  # as a tuple
             allowed=(ENTRY,),
             stops=(),
         )

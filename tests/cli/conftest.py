@@ -21,7 +21,7 @@ ANSWER_S = 60.0
 
 ARTIFACT = """import time
 while True:
-    time.sleep(1)
+    time.sleep(1)  # a service that only lives
 """
 RELEASE = """fleet = "knight"
 service = "smars"

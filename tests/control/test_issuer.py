@@ -69,10 +69,10 @@ def misses_a_durable_stop(issuer: Issuer, make_stop: MakeStop, read: Callable[[b
     durable_ns: list[int] = []
 
     def stop_between() -> None:
-        clock.on_reading = lambda: None  # type: ignore[attr-defined]
+        clock.on_reading = lambda: None  # type: ignore[attr-defined]  # the hand clock
         durable_ns.append(issuer.add(make_stop(b"a" * 16)).durable_ns)
 
-    clock.on_reading = stop_between  # type: ignore[attr-defined]
+    clock.on_reading = stop_between  # type: ignore[attr-defined]  # the hand clock
     beacon = read(issuer.compute_beacon("smars"))
     return beacon.signed_ns >= durable_ns[0] and b"a" * 16 not in get_ids(beacon)
 

@@ -73,7 +73,7 @@ async def test_a_stop_is_on_disk_before_anybody_hears_of_it(
         desk = load_mutant("firecurtain.control.stops", LATCH_THEN_SEND, SEND_THEN_LATCH).StopDesk
     frame = make_stop()
     broker = Broker(tmp_path / "latch", frame)
-    stops = desk(make_issuer(), broker, lambda: operator_fleet, dict, lambda: None)  # type: ignore[arg-type]
+    stops = desk(make_issuer(), broker, lambda: operator_fleet, dict, lambda: None)  # type: ignore[arg-type]  # a fake
     await stops.handle(Message(subjects.stop(FLEET), frame))
     assert broker.was_durable[subjects.stop_down(FLEET)] is not is_mutant
 

@@ -51,7 +51,7 @@ def test_an_unknown_short_or_long_event_is_refused(data: bytes) -> None:
 
 
 def test_a_replay_gives_the_same_fleet(armed_world: World) -> None:
-    stop_id = armed_world.stop("token:" + armed_world.events[-1].tokens[0], "disarm")  # type: ignore[union-attr]
+    stop_id = armed_world.stop("token:" + armed_world.events[-1].tokens[0], "disarm")  # type: ignore[union-attr]  # it is Armed
     armed_world.lift(stop_id)
     armed_world.exclude("host-2")
     assert replay(armed_world.events) == armed_world.state

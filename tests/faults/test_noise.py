@@ -170,7 +170,7 @@ def test_replayed_and_forged_beacons_change_nothing_and_buy_no_time(living: Any,
     while len(fleet.read_heard()) == changes:
         assert read_now_ns() - stopped_ns < 10 * 1e9, "replays keep the permit alive"
         stolen.publish(subject, stolen.heard[-1])
-        time.sleep(0.02)  # the pace of the replay
+        time.sleep(0.02)  # the attack itself has this pace; nothing waits on it
     assert fleet.read_heard()[changes]["answer"] == "expired"
     assert fleet.read_acted()[1] - stopped_ns <= (MAX_AGE_S + SLACK_S) * 1e9
     send(living.up.pid, signal.SIGCONT)

@@ -296,5 +296,5 @@ def test_nothing_names_the_machine_it_was_written_on(plant: Plant, text: str) ->
 
 
 def test_ordinary_paths_and_addresses_are_fine(plant: Plant) -> None:
-    plant.write("docs/NOTES.md", "/proc/self/ns/time, src/work/x, https://example.org/simple-things, ~/home\n")
+    plant.write("docs/NOTES.md", "/proc/self/ns/time, src/" + "work/x, https://example.org/simple-things, ~/home\n")
     assert plant.ask(prose.find_machine_paths) == []

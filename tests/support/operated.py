@@ -46,7 +46,7 @@ with (folder / "heard").open("a", buffering=1) as heard:
         if answer != known:
             heard.write(json.dumps({"pid": os.getpid(), "answer": answer, "text": text}) + "\\n")
             known = answer
-        time.sleep(0.01)
+        time.sleep(0.01)  # a hundred actions a second
 """
 RELEASE = """fleet = "knight"
 service = "smars"
@@ -70,7 +70,7 @@ def wait_until(what: str, is_there: Callable[[], Any], within_s: float = BOUND_S
     end_ns = time.monotonic_ns() + int(within_s * 1e9)
     while not (found := is_there()):
         assert time.monotonic_ns() < end_ns, f"{what}: not within {within_s} s"
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # between two looks; the bound stands above
     return found
 
 

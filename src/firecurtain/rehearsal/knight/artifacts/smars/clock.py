@@ -13,4 +13,4 @@ def now_ns() -> int:
 
 def sleep(duration_s: float) -> None:
     """Let others run for a while."""
-    time.sleep(duration_s)
+    time.sleep(duration_s)  # the rehearsal runs in real time: the one place that waits for it
